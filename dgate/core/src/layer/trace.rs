@@ -1,0 +1,318 @@
+//! The record of an exchange: request id, W3C trace context, access record and metrics.
+//!
+//! The outermost layer. It begins the [`Exchange`], gives the request an `X-Request-Id` and a `traceparent`
+//! (<https://www.w3.org/TR/trace-context/>) unless it brought valid ones, turns errors into answers, and
+//! writes one access record (target `dgate::access`) when the *body* of the answer has ended.
+
+use crate::body::{Body, BoxError, Request, Response};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{Client, Exchange, random_id};
+use crate::pipeline::Inner;
+use crate::reply::problem;
+use axum_core::response::IntoResponse;
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body::Body as _;
+use pin_project_lite::pin_project;
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::LazyLock;
+use std::task::{Context, Poll, ready};
+use tower_layer::Layer;
+use tower_service::Service;
+
+/// `x-request-id`.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `traceparent`.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Builds [`Trace`].
+///
+/// ```
+/// use dgate_core::{Body, Exchange, Pipeline, layer::TraceLayer};
+/// use tower::{Layer, ServiceExt};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let id = Pipeline::handler(|ctx: Exchange| async move { ctx.id().to_owned() });
+/// let request = http::Request::get("/").header("x-request-id", "abc-1").body(Body::empty()).unwrap();
+/// let Ok(response) = TraceLayer::new().layer(id).oneshot(request).await;
+/// assert_eq!(response.status(), 200);
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TraceLayer;
+
+impl TraceLayer {
+    /// The layer; it has no settings.
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl<S> Layer<S> for TraceLayer {
+    type Service = Trace<S>;
+    fn layer(&self, inner: S) -> Trace<S> {
+        Trace { inner }
+    }
+}
+
+/// The service of [`TraceLayer`].
+#[derive(Clone, Debug)]
+pub struct Trace<S> {
+    inner: S,
+}
+
+impl<S: Inner> Service<Request> for Trace<S> {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Tracing<S::Fut>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A stack that cannot get ready answers its error in `call`; pipelines are always ready.
+        let _ = ready!(self.inner.poll_ready(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut req: Request) -> Self::Future {
+        let known = Exchange::of(&req).cloned();
+        let ctx = known.unwrap_or_else(|| {
+            let ctx = begin(&mut req, Client::default());
+            ctx.attach(&mut req);
+            ctx
+        });
+        let record = Record::new(ctx, &req);
+        Tracing { record: Some(record), inner: self.inner.call(req) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Trace`].
+    pub struct Tracing<F> {
+        #[pin]
+        inner: F,
+        record: Option<Record>,
+    }
+}
+
+impl<F, T, E> Future for Tracing<F>
+where
+    F: Future<Output = Result<T, E>>,
+    T: IntoResponse,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.inner.poll(cx));
+        let record = this.record.take().expect("a future is not polled after it has ended");
+        Poll::Ready(Ok(record.finish(result.map(IntoResponse::into_response).map_err(Into::into))))
+    }
+}
+
+/// Begins an exchange: takes over or makes the request id and the trace context, and writes both into
+/// the request.
+pub fn begin(req: &mut Request, client: Client) -> Exchange {
+    let headers = req.headers_mut();
+    let known = headers.get(&X_REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| valid_id(id));
+    let id = match known {
+        Some(id) => id.to_owned(),
+        None => {
+            let id = random_id();
+            let value = HeaderValue::from_str(&id).expect("hex digits are a valid header value");
+            headers.insert(X_REQUEST_ID, value);
+            id
+        }
+    };
+    if !headers.get(&TRACEPARENT).is_some_and(|v| valid_traceparent(v.as_bytes())) {
+        let trace = if id.len() == 32 && known_hex(&id) { id.clone() } else { random_id() };
+        let value = format!("00-{trace}-{:016x}-00", fastrand::u64(1..));
+        headers.insert(TRACEPARENT, HeaderValue::from_str(&value).expect("hex digits and dashes are a valid header value"));
+    }
+    Exchange::with_id(id.into(), client)
+}
+
+fn valid_id(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
+}
+
+fn known_hex(text: &str) -> bool {
+    text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && text.bytes().any(|b| b != b'0')
+}
+
+/// Version, trace id, parent id and flags as the recommendation has them; a later version may be longer.
+fn valid_traceparent(value: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(value) else { return false };
+    let hex = |from: usize, to: usize| text.get(from..to).is_some_and(|t| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    text.len() >= 55
+        && hex(0, 2)
+        && !text.starts_with("ff")
+        && text.as_bytes()[2] == b'-'
+        && text.get(3..35).is_some_and(known_hex)
+        && text.as_bytes()[35] == b'-'
+        && text.get(36..52).is_some_and(known_hex)
+        && text.as_bytes()[52] == b'-'
+        && hex(53, 55)
+        && (text.len() == 55 || (!text.starts_with("00") && text.as_bytes()[55] == b'-'))
+}
+
+/// What is known of a request until its access record is written.
+pub struct Record {
+    ctx: Exchange,
+    head: Option<Box<Head>>,
+}
+
+struct Head {
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+}
+
+impl Record {
+    /// Opens the record; the request's head is kept only when someone reads access records.
+    pub fn new(ctx: Exchange, req: &Request) -> Self {
+        let wanted = tracing::enabled!(target: "dgate::access", tracing::Level::INFO);
+        let head = wanted.then(|| {
+            Box::new(Head {
+                method: req.method().clone(),
+                uri: req.uri().clone(),
+                host: req.headers().get(header::HOST).cloned(),
+            })
+        });
+        Self { ctx, head }
+    }
+
+    /// The exchange of this record.
+    pub fn exchange(&self) -> &Exchange {
+        &self.ctx
+    }
+
+    /// Makes the answer (an error becomes its problem document) and writes the record when its body ends.
+    pub fn finish(self, result: Result<Response, BoxError>) -> Response {
+        let mut error = None;
+        let response = result.unwrap_or_else(|cause| {
+            let cause = Error::classify(cause);
+            log(&self.ctx, &cause);
+            let response = problem(&cause, self.ctx.id());
+            error = Some(cause.kind());
+            response
+        });
+        let status = response.status();
+        let exact = response.body().size_hint().exact();
+        if response.body().is_end_stream() {
+            self.write(status, 0, error);
+            return response;
+        }
+        response.map(|body| Body::new(Recorded { body, done: Some(Done { record: self, status, error }), bytes: 0, exact }))
+    }
+
+    fn write(self, status: StatusCode, bytes: u64, error: Option<ErrorKind>) {
+        static UNROUTED: LazyLock<crate::metrics::RouteMetrics> = LazyLock::new(|| crate::metrics::RouteMetrics::new("".into(), "".into()));
+        let ctx = &self.ctx;
+        let latency = ctx.started().elapsed();
+        let route = ctx.route();
+        route.map_or(&*UNROUTED, |r| &r.metrics).answered(status, bytes, latency);
+        let Some(head) = &self.head else { return };
+        tracing::info!(
+            target: "dgate::access",
+            client = ctx.client_ip().map(tracing::field::display),
+            exchange.id = ctx.id(),
+            method = head.method.as_str(),
+            host = head.host.as_ref().and_then(|h| h.to_str().ok()).or(head.uri.host()),
+            path = head.uri.path(),
+            status = status.as_u16(),
+            bytes,
+            latency_ms = latency.as_micros() as f64 / 1000.0,
+            namespace = route.map(|r| &*r.namespace),
+            route = route.map(|r| &*r.name),
+            attempt = ctx.attempt(),
+            revision = ctx.revision(),
+            error.kind = error.map(ErrorKind::code),
+            "answered"
+        );
+    }
+}
+
+/// Says why an answer is an error: what the client caused at debug, the rest at warn, our own defects at error.
+fn log(ctx: &Exchange, error: &Error) {
+    use crate::error::Origin;
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(
+                exchange.id = ctx.id(),
+                namespace = ctx.route().map(|r| &*r.namespace),
+                route = ctx.route().map(|r| &*r.name),
+                error.kind = error.code(),
+                error.source = error.origin().as_str(),
+                upstream = error.upstream(),
+                attempt = error.attempts(),
+                %error,
+                "request failed"
+            )
+        };
+    }
+    match (error.origin(), error.kind()) {
+        (Origin::Client, _) => event!(debug),
+        (_, ErrorKind::Internal) => event!(error),
+        _ => event!(warn),
+    }
+}
+
+struct Done {
+    record: Record,
+    status: StatusCode,
+    error: Option<ErrorKind>,
+}
+
+/// A response body that writes its record when it ends, fails or is dropped.
+struct Recorded {
+    body: Body,
+    done: Option<Done>,
+    bytes: u64,
+    exact: Option<u64>,
+}
+
+impl Recorded {
+    fn end(&mut self, error: Option<ErrorKind>) {
+        if let Some(done) = self.done.take() {
+            done.record.write(done.status, self.bytes, done.error.or(error));
+        }
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = bytes::Bytes;
+    type Error = axum_core::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        match &polled {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.bytes += data.len() as u64;
+                }
+            }
+            Some(Err(cause)) => {
+                tracing::warn!(exchange.id = self.done.as_ref().map(|d| d.record.ctx.id()), error = %cause, error.kind = ErrorKind::UpstreamReset.code(), "answer cut off");
+                self.end(Some(ErrorKind::UpstreamReset));
+            }
+            None => self.end(None),
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        // hyper drops a body after its last frame without asking for the end; an answer to HEAD is never read.
+        let whole = self.body.is_end_stream() || self.exact == Some(self.bytes) || self.bytes == 0;
+        self.end(if whole { None } else { Some(ErrorKind::ClientClosed) });
+    }
+}

@@ -1,0 +1,104 @@
+//! Where one attempt goes: floor 0. A hook names a target by URL; a balancer by one of its endpoints.
+
+use http::Uri;
+use http::uri::Scheme;
+use std::fmt;
+use std::str::FromStr;
+
+/// The base URL for one attempt: scheme, authority and a base path, `http` or `https`.
+///
+/// ```
+/// let target: dgate_core::Target = "http://10.0.0.7:8080/base/".parse().unwrap();
+/// assert_eq!(target.to_string(), "http://10.0.0.7:8080/base");
+/// assert!("ftp://x".parse::<dgate_core::Target>().is_err());
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    https: bool,
+    host: Box<str>,
+    port: u16,
+    authority: Box<str>,
+    base_path: Box<str>,
+}
+
+/// A URL that is no target.
+#[derive(Debug, thiserror::Error)]
+#[error("`{url}` is no upstream URL: {reason}")]
+pub struct TargetError {
+    url: String,
+    reason: &'static str,
+}
+
+impl Target {
+    /// Whether the connection is TLS.
+    pub fn https(&self) -> bool {
+        self.https
+    }
+    /// The host without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+    /// The port, 80 or 443 when the URL has none.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+    /// Host and port as they stand in the URL: the `Host` header of requests to it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+    /// The path that is put before every request's path; empty, or starts with `/` and does not end with one.
+    pub fn base_path(&self) -> &str {
+        &self.base_path
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+    fn from_str(url: &str) -> Result<Self, TargetError> {
+        let fail = |reason| TargetError { url: url.to_owned(), reason };
+        let uri: Uri = url.parse().map_err(|_| fail("it does not parse as a URL (RFC 3986)"))?;
+        let https = match uri.scheme() {
+            Some(s) if *s == Scheme::HTTP => false,
+            Some(s) if *s == Scheme::HTTPS => true,
+            _ => return Err(fail("the scheme must be http:// or https://")),
+        };
+        let authority = uri.authority().ok_or_else(|| fail("it has no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(fail("credentials in a URL are not supported"));
+        }
+        if uri.query().is_some() {
+            return Err(fail("a query is not supported here"));
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        if host.is_empty() {
+            return Err(fail("it has no host"));
+        }
+        let port = match authority.port() {
+            Some(port) => Some(port.as_str().parse().map_err(|_| fail("the port is not between 1 and 65535"))?),
+            None => None,
+        };
+        if port == Some(0) || authority.as_str().ends_with(':') {
+            return Err(fail("the port is not between 1 and 65535"));
+        }
+        Ok(Self {
+            https,
+            host: host.into(),
+            port: port.unwrap_or(if https { 443 } else { 80 }),
+            authority: authority.as_str().into(),
+            base_path: uri.path().trim_end_matches('/').into(),
+        })
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.base_path)
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,193 @@
+//! The forwarding rules of [RFC 9110 §7.6](https://www.rfc-editor.org/rfc/rfc9110#section-7.6): what of a
+//! message goes on, and what each hop adds.
+
+use crate::body::{Body, Request, Response};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::Exchange;
+use crate::layer::rewrite::rewritten;
+use crate::target::Target;
+use http::header;
+use http::request::Parts;
+use http::uri::{Authority, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
+use http_body::Body as _;
+use smallvec::SmallVec;
+use std::sync::LazyLock;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// How this gateway calls itself in `Via`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    name: String,
+    h1: HeaderValue,
+    h2: HeaderValue,
+}
+
+impl Via {
+    /// A pseudonym of one's own; `None` when it is no token (RFC 9110 §5.6.2).
+    pub fn new(name: &str) -> Option<Self> {
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:[]".contains(&b);
+        if name.is_empty() || !name.bytes().all(token) {
+            return None;
+        }
+        Some(Self { name: name.to_owned(), h1: format!("1.1 {name}").parse().ok()?, h2: format!("2.0 {name}").parse().ok()? })
+    }
+
+    /// The pseudonym of this process: `dgate-` and 8 hex digits.
+    pub fn process() -> &'static Self {
+        static PROCESS: LazyLock<Via> = LazyLock::new(|| {
+            let name = format!("dgate-{:08x}", fastrand::u32(..));
+            Via::new(&name).expect("letters, a dash and hex digits are a token")
+        });
+        &PROCESS
+    }
+
+    fn value(&self, version: Version) -> &HeaderValue {
+        if version == Version::HTTP_2 { &self.h2 } else { &self.h1 }
+    }
+
+    fn names_us(&self, value: &HeaderValue) -> bool {
+        let text = value.as_bytes();
+        text.split(|b| *b == b',').any(|hop| hop.trim_ascii().split(|b| *b == b' ').nth(1) == Some(self.name.as_bytes()))
+    }
+}
+
+/// What a route and a service say about forwarding.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) via: Via,
+    pub(super) strip_segments: usize,
+    pub(super) keep_query: bool,
+    pub(super) preserve_host: bool,
+    pub(super) hide: bool,
+}
+
+/// The request for one attempt. The client's own is left as it is, for the next attempt.
+pub(super) fn request(parts: &Parts, body: Body, ctx: &Exchange, target: &Target, host: &HeaderValue, rules: &Rules, h2: bool) -> Result<Request, Error> {
+    let internal = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Internal).with_cause(e.to_string());
+    let path = rewritten(&parts.uri, rules.strip_segments, target.base_path(), rules.keep_query).map_err(|e| internal(&e))?;
+    let (client_host, mut headers) = copied(parts, ctx, rules, h2)?;
+    let host = match (rules.preserve_host, client_host) {
+        (true, Some(client)) => client,
+        _ => host.clone(),
+    };
+    if let Some(length) = body.size_hint().exact()
+        && (length > 0 || parts.headers.contains_key(header::CONTENT_LENGTH))
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    } else if !h2 && !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // hyper would drop the body of a GET or HEAD whose length is not known.
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    let mut out = Request::new(body);
+    *out.method_mut() = parts.method.clone();
+    let mut uri = http::uri::Parts::default();
+    uri.path_and_query = Some(path);
+    if h2 {
+        uri.scheme = Some(if target.https() { Scheme::HTTPS } else { Scheme::HTTP });
+        uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(|e| internal(&e))?);
+        *out.version_mut() = Version::HTTP_2;
+    } else {
+        headers.insert(header::HOST, host);
+    }
+    *out.uri_mut() = Uri::from_parts(uri).map_err(|e| internal(&e))?;
+    *out.headers_mut() = headers;
+    Ok(out)
+}
+
+/// The end-to-end headers of a request, with `Via`, and the `Host` it came with.
+fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<(Option<HeaderValue>, HeaderMap), Error> {
+    let listed = connection_options(&parts.headers);
+    let upgrading = !h2 && ctx.wants_upgrade() && parts.headers.contains_key(header::UPGRADE);
+    let mut host = None;
+    let mut cookies = 0;
+    let mut out = HeaderMap::with_capacity(parts.headers.len() + 4);
+    for (name, value) in &parts.headers {
+        match *name {
+            header::HOST => host = Some(value.clone()),
+            header::VIA if rules.via.names_us(value) => return Err(ErrorKind::LoopDetected.into()),
+            // The body's own length counts; `Expect` was answered by our listener.
+            header::CONTENT_LENGTH | header::EXPECT | header::CONNECTION | header::TRANSFER_ENCODING | header::PROXY_AUTHORIZATION => {}
+            header::UPGRADE if upgrading => {
+                out.append(header::UPGRADE, value.clone());
+                out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+            }
+            header::UPGRADE => {}
+            header::TE => {
+                let trailers = value.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+                if trailers {
+                    out.insert(header::TE, HeaderValue::from_static("trailers"));
+                    if !h2 && !upgrading {
+                        out.insert(header::CONNECTION, HeaderValue::from_static("te"));
+                    }
+                }
+            }
+            _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION || (!listed.is_empty() && listed.contains(name)) => {}
+            _ => {
+                cookies += usize::from(*name == header::COOKIE);
+                out.append(name, value.clone());
+            }
+        }
+    }
+    if cookies > 1 && !h2 {
+        join_cookies(&mut out);
+    }
+    out.append(header::VIA, rules.via.value(parts.version).clone());
+    if host.is_none() {
+        host = parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok());
+    }
+    Ok((host, out))
+}
+
+/// RFC 9113 §8.2.3: the crumbs of HTTP/2 become one `Cookie` before HTTP/1.1.
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, whole);
+    }
+}
+
+/// Headers that `Connection` lists. Those that say where or whom a request came from cannot be taken away with it.
+fn connection_options(headers: &HeaderMap) -> SmallVec<[HeaderName; 4]> {
+    let mut listed = SmallVec::new();
+    for value in headers.get_all(header::CONNECTION) {
+        for option in value.as_bytes().split(|b| *b == b',') {
+            let option = option.trim_ascii();
+            if option.is_empty() || option.eq_ignore_ascii_case(b"keep-alive") || option.eq_ignore_ascii_case(b"close") || option.eq_ignore_ascii_case(b"upgrade") {
+                continue;
+            }
+            if let Ok(name) = HeaderName::from_bytes(option) {
+                let protected = ["x-forwarded-", "x-consumer-"].iter().any(|p| name.as_str().starts_with(p)) || [header::HOST, header::VIA, header::AUTHORIZATION, header::COOKIE].contains(&name)
+                    || matches!(name.as_str(), "x-credential-identifier" | "x-request-id" | "traceparent" | "tracestate" | "te");
+                if !protected {
+                    listed.push(name);
+                }
+            }
+        }
+    }
+    listed
+}
+
+/// The response as it goes on: without what belonged to the upstream's connection.
+pub(super) fn response(res: &mut Response, rules: &Rules) {
+    let switching = res.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let version = res.version();
+    let headers = res.headers_mut();
+    for name in connection_options(headers) {
+        headers.remove(name);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::TE] {
+        headers.remove(name);
+    }
+    if !switching {
+        headers.remove(header::CONNECTION);
+        headers.remove(header::UPGRADE);
+    }
+    if !rules.hide {
+        headers.append(header::VIA, rules.via.value(version).clone());
+    }
+    // The client's connection has its own version.
+    *res.version_mut() = Version::default();
+}

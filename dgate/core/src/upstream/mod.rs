@@ -1,0 +1,491 @@
+//! The client side: floor 4. An [`Upstream`] is a service with its endpoints, and everything between a
+//! handler and the wire: retries, the choice of an endpoint, pools, timeouts, forwarding rules, upgrades.
+//!
+//! ```no_run
+//! use dgate_core::{Pipeline, Upstream, layer::TimeoutLayer};
+//! # fn main() -> Result<(), dgate_core::BoxError> {
+//! let orders = Pipeline::builder()
+//!     .layer(TimeoutLayer::deadline(std::time::Duration::from_secs(3)))
+//!     .service(Upstream::builder().endpoint("http://10.0.0.1:8080").weighted("http://10.0.0.2:8080", 3).build()?);
+//! # Ok(()) }
+//! ```
+
+mod balance;
+mod client;
+mod connect;
+mod forward;
+mod pool;
+mod upgrade;
+
+pub use forward::Via;
+pub use pool::{enter_worker, set_workers, worker};
+pub use upgrade::TunnelGuard;
+
+use crate::body::{Body, BoxError, BoxFuture, Request, Response};
+use crate::error::{Error, ErrorKind};
+use crate::exchange::Exchange;
+use crate::hook;
+use crate::layer::retry::{self, RetryConfig, RetryPolicy};
+use crate::layer::timeout;
+use crate::pipeline::{Answer, Pipeline};
+use crate::target::{Target, TargetError};
+use crate::units::{Duration as Text, Limit};
+use balance::RoundRobin;
+use client::{Failure, Sent};
+use connect::Tls;
+use forward::Rules;
+use http::HeaderValue;
+use http::request::Parts;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use pool::{H1, Pools};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tower_service::Service;
+
+/// Endpoints that hooks named and no configuration did, kept for their pools.
+const MAX_DYNAMIC: usize = 256;
+
+/// Which HTTP an upstream speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// HTTP/1.1 over plain connections, what ALPN agrees on over TLS.
+    #[default]
+    Auto,
+    /// HTTP/1.1 always.
+    Http1,
+    /// HTTP/2 over TLS.
+    Http2,
+    /// HTTP/2 without TLS, by prior knowledge.
+    H2c,
+}
+
+/// Time limits towards an upstream. A field left out has its default, or on a route the service's value.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeoutsConfig {
+    /// For a connection, TLS handshake included. Default 1s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<Limit<Text>>,
+    /// For all attempts together, up to the response head. Default 30s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Limit<Text>>,
+    /// For one attempt, up to the response head. Default none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Limit<Text>>,
+    /// Between two frames of a response body. Default 60s. A stream as a whole has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Limit<Text>>,
+}
+
+/// TLS towards an upstream.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// Name in SNI and in the certificate. Default: the host of the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
+    /// PEM certificates that are trusted instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<String>,
+    /// PEM certificate chain that identifies the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<String>,
+    /// PEM private key of `client_cert`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<String>,
+    /// Takes any certificate. Default false.
+    pub skip_verify: bool,
+    /// `1.2` or `1.3`. Default 1.2.
+    #[schemars(regex(pattern = "^1\\.[23]$"))]
+    pub min_version: String,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self { server_name: None, ca_cert: None, client_cert: None, client_key: None, skip_verify: false, min_version: "1.2".to_owned() }
+    }
+}
+
+impl std::fmt::Debug for TlsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsConfig").field("server_name", &self.server_name).field("skip_verify", &self.skip_verify).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    connect: Option<Duration>,
+    request: Option<Duration>,
+    attempt: Option<Duration>,
+    idle: Option<Duration>,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let secs = |s| Some(Duration::from_secs(s));
+        Self { connect: secs(1), request: secs(30), attempt: None, idle: secs(60) }
+    }
+}
+
+impl Timeouts {
+    fn with(self, config: &TimeoutsConfig) -> Self {
+        let over = |field: &Option<Limit<Text>>, base| field.as_ref().map_or(base, |l| l.get().map(Into::into));
+        Self {
+            connect: over(&config.connect, self.connect),
+            request: over(&config.request, self.request),
+            attempt: over(&config.attempt, self.attempt),
+            idle: over(&config.idle, self.idle),
+        }
+    }
+}
+
+/// A service with its endpoints. Clone: one count. Alone it is the innermost service of a stack.
+#[derive(Clone)]
+pub struct Upstream {
+    shared: Arc<Shared>,
+    rules: Arc<Rules>,
+    timeouts: Timeouts,
+}
+
+struct Shared {
+    endpoints: Vec<Arc<Endpoint>>,
+    dynamic: Mutex<HashMap<Target, Arc<Endpoint>>>,
+    turns: RoundRobin,
+    retry: Option<RetryPolicy>,
+    protocol: Protocol,
+    tls: Tls,
+}
+
+#[derive(Debug)]
+struct Endpoint {
+    target: Target,
+    host: HeaderValue,
+    pools: Arc<Pools>,
+}
+
+impl Endpoint {
+    fn new(target: Target) -> Result<Arc<Self>, BoxError> {
+        let host = HeaderValue::from_str(target.authority())?;
+        Ok(Arc::new(Self { target, host, pools: Pools::new() }))
+    }
+}
+
+/// Builds an [`Upstream`].
+#[must_use = "a builder does nothing until `.build()`"]
+#[derive(Default)]
+pub struct UpstreamBuilder {
+    urls: Vec<(String, u32)>,
+    retry: Option<RetryConfig>,
+    timeouts: Timeouts,
+    protocol: Protocol,
+    tls: TlsConfig,
+    via: Option<Via>,
+    preserve_host: bool,
+    drop_query: bool,
+    hide: bool,
+    heir_of: Option<Upstream>,
+}
+
+impl UpstreamBuilder {
+    /// Adds an endpoint, `http://` or `https://`, with an optional base path.
+    pub fn endpoint(self, url: impl Into<String>) -> Self {
+        self.weighted(url, 1)
+    }
+    /// Adds an endpoint that gets `weight` times the share of one with weight 1.
+    pub fn weighted(mut self, url: impl Into<String>, weight: u32) -> Self {
+        self.urls.push((url.into(), weight));
+        self
+    }
+    /// Turns retries on. Without it an upstream tries once; a service of the gateway retries by default.
+    pub fn retry(mut self, config: RetryConfig) -> Self {
+        self.retry = (config.attempts > 0).then_some(config);
+        self
+    }
+    /// Sets time limits over the defaults.
+    pub fn timeouts(mut self, config: &TimeoutsConfig) -> Self {
+        self.timeouts = self.timeouts.with(config);
+        self
+    }
+    /// Sets which HTTP it speaks.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        self.protocol = protocol;
+        self
+    }
+    /// Sets TLS for `https://` endpoints.
+    pub fn tls(mut self, config: TlsConfig) -> Self {
+        self.tls = config;
+        self
+    }
+    /// Sets the name in `Via`; default: one for the process.
+    pub fn via(mut self, via: Via) -> Self {
+        self.via = Some(via);
+        self
+    }
+    /// Sends the client's `Host` instead of the endpoint's.
+    pub fn preserve_host(mut self, preserve: bool) -> Self {
+        self.preserve_host = preserve;
+        self
+    }
+    /// Sends no query string.
+    pub fn disable_query_params(mut self, disable: bool) -> Self {
+        self.drop_query = disable;
+        self
+    }
+    /// Adds no `Via` to responses.
+    pub fn hide_dgate_headers(mut self, hide: bool) -> Self {
+        self.hide = hide;
+        self
+    }
+    /// Takes over the kept connections of an older upstream, for endpoints that are still the same.
+    pub fn inherit(mut self, older: &Upstream) -> Self {
+        self.heir_of = Some(older.clone());
+        self
+    }
+
+    /// Builds it; nothing is connected yet.
+    ///
+    /// # Errors
+    /// A URL that is no target, TLS settings that do not parse.
+    pub fn build(self) -> Result<Upstream, BoxError> {
+        let targets: Result<Vec<Target>, TargetError> = self.urls.iter().map(|(url, _)| url.parse()).collect();
+        let weights: Vec<u32> = self.urls.iter().map(|(_, weight)| *weight).collect();
+        // Connections made under other settings are not for us.
+        let heir_of = self.heir_of.filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
+        let known = |target: &Target| heir_of.as_ref()?.shared.endpoints.iter().find(|e| e.target == *target).cloned();
+        let mut endpoints = Vec::with_capacity(weights.len());
+        for target in targets? {
+            endpoints.push(match known(&target) {
+                Some(endpoint) => endpoint,
+                None => Endpoint::new(target)?,
+            });
+        }
+        Ok(Upstream {
+            shared: Arc::new(Shared {
+                endpoints,
+                dynamic: Mutex::default(),
+                turns: RoundRobin::new(&weights),
+                retry: self.retry.map(RetryPolicy::new),
+                protocol: self.protocol,
+                tls: Tls::new(self.tls)?,
+            }),
+            rules: Arc::new(Rules {
+                via: self.via.unwrap_or_else(|| Via::process().clone()),
+                strip_segments: 0,
+                keep_query: !self.drop_query,
+                preserve_host: self.preserve_host,
+                hide: self.hide,
+            }),
+            timeouts: self.timeouts,
+        })
+    }
+}
+
+impl Upstream {
+    /// Starts one.
+    pub fn builder() -> UpstreamBuilder {
+        UpstreamBuilder::default()
+    }
+
+    /// The same upstream for one route: path segments to strip, the client's host, other time limits.
+    pub fn for_route(&self, strip_segments: usize, preserve_host: Option<bool>, timeouts: &TimeoutsConfig) -> Self {
+        let mut rules = (*self.rules).clone();
+        rules.strip_segments = strip_segments;
+        rules.preserve_host = preserve_host.unwrap_or(rules.preserve_host);
+        Self { shared: self.shared.clone(), rules: Arc::new(rules), timeouts: self.timeouts.with(timeouts) }
+    }
+
+    /// Boxed once, as the innermost service of a route.
+    pub fn pipeline(self) -> Pipeline {
+        Pipeline::of(self)
+    }
+
+    /// Everything from the handlers that modules left to the response head, outermost first:
+    async fn forward(self, mut req: Request) -> Result<Response, BoxError> {
+        let ctx = Exchange::ensure(&mut req);
+        // a module's request handler: answers, nothing below runs
+        let req = match hook::handle(&ctx, req).await? {
+            Ok(response) => return Ok(response),
+            Err(req) => req,
+        };
+        let (parts, body) = req.into_parts();
+        let tried = Mutex::new(SmallVec::new());
+        let attempt = |body| self.attempt(&ctx, &parts, body, &tried);
+        let all = async {
+            match &self.shared.retry {
+                // retry: around everything that is chosen anew for each attempt
+                Some(policy) => retry::run(policy, &ctx, &parts.method, body, attempt).await,
+                None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+            }
+        };
+        // request timeout: all attempts together
+        let result = within(self.timeouts.request, all, timeout::passed).await;
+        Ok(result.map_err(|e| if e.attempts() == 0 { e.with_attempts(ctx.attempt() + 1, None) } else { e })?)
+    }
+
+    /// One attempt: fetch_upstream hooks, balancer, attempt timeout, client.
+    async fn attempt(&self, ctx: &Exchange, parts: &Parts, body: Body, tried: &Mutex<SmallVec<[usize; 4]>>) -> Result<Response, Error> {
+        let chosen = match ctx.take_target() {
+            Some(target) => Some(target),
+            None => match hook::fetch(ctx, parts).await? {
+                Ok(target) => target,
+                Err(reply) => return Ok(reply),
+            },
+        };
+        let endpoint = match chosen {
+            Some(target) => self.dynamic(target)?,
+            None => self.balanced(tried)?,
+        };
+        let limit = match (self.timeouts.attempt, self.shared.retry.as_ref().and_then(RetryPolicy::per_try_timeout)) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let sent = within(limit, self.send(ctx, parts, body, &endpoint), timeout::passed).await;
+        let mut response = match sent.map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))? {
+            Sent::Answer(response) => response,
+            Sent::Switched(response, io) => {
+                let Some(client) = ctx.take_upgrade() else {
+                    return Err(Error::new(ErrorKind::UpstreamProtocol).with_cause("101 without a request to upgrade"));
+                };
+                let guard = ctx.vars().get::<TunnelGuard>().cloned();
+                upgrade::tunnel(client, io, guard);
+                response
+            }
+        };
+        forward::response(&mut response, &self.rules);
+        Ok(response)
+    }
+
+    /// The balancer's choice: another endpoint than those tried, while there is one.
+    fn balanced(&self, tried: &Mutex<SmallVec<[usize; 4]>>) -> Result<Arc<Endpoint>, Error> {
+        let endpoints = &self.shared.endpoints;
+        match endpoints.len() {
+            0 => Err(ErrorKind::NoEndpoint.into()),
+            1 => Ok(endpoints[0].clone()),
+            count => {
+                let mut tried = tried.lock();
+                let at = self.shared.turns.pick(count, |at| tried.contains(&at));
+                tried.push(at);
+                Ok(endpoints[at].clone())
+            }
+        }
+    }
+
+    /// The endpoint of a target that a hook named: a configured one if it is one.
+    fn dynamic(&self, target: Target) -> Result<Arc<Endpoint>, Error> {
+        if let Some(known) = self.shared.endpoints.iter().find(|e| e.target == target) {
+            return Ok(known.clone());
+        }
+        let mut dynamic = self.shared.dynamic.lock();
+        if let Some(known) = dynamic.get(&target) {
+            return Ok(known.clone());
+        }
+        if dynamic.len() >= MAX_DYNAMIC {
+            // Which one goes matters little: its connections are only kept ones.
+            let any = dynamic.keys().next().cloned();
+            any.and_then(|any| dynamic.remove(&any));
+        }
+        let made = Endpoint::new(target.clone()).map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
+        dynamic.insert(target, made.clone());
+        Ok(made)
+    }
+
+    /// Sends over a kept connection or a new one. A kept one that the upstream closed before anything was
+    /// sent does not count as an attempt.
+    async fn send(&self, ctx: &Exchange, parts: &Parts, mut body: Body, endpoint: &Endpoint) -> Result<Sent, Error> {
+        let pools = &endpoint.pools;
+        let idle = self.timeouts.idle;
+        loop {
+            let make = |body, h2| forward::request(parts, body, ctx, &endpoint.target, &endpoint.host, &self.rules, h2);
+            let (result, fresh) = if let Some(h2) = pools.h2() {
+                (client::send_h2(h2, make(body, true)?, idle).await, false)
+            } else if let Some(h1) = pools.take().await {
+                (client::send_h1(h1, make(body, false)?, pools, idle).await, false)
+            } else {
+                match self.open(endpoint).await? {
+                    Opened::H1(h1) => (client::send_h1(h1, make(body, false)?, pools, idle).await, true),
+                    Opened::H2(h2) => (client::send_h2(h2, make(body, true)?, idle).await, true),
+                }
+            };
+            match result {
+                Ok(sent) => return Ok(sent),
+                Err(Failure::Failed(error)) => return Err(error),
+                Err(Failure::Unsent(_, error)) if fresh => return Err(Error::new(ErrorKind::UpstreamConnect).with_cause(error)),
+                Err(Failure::Unsent(req, _)) => body = req.into_body(),
+            }
+        }
+    }
+
+    async fn open(&self, endpoint: &Endpoint) -> Result<Opened, Error> {
+        let failed = |e: BoxError| Error::new(ErrorKind::UpstreamConnect).with_cause(e);
+        let opening = async {
+            let (stream, h2) = connect::connect(&endpoint.target, self.shared.protocol, &self.shared.tls).await.map_err(failed)?;
+            let io = TokioIo::new(stream);
+            if !h2 {
+                let (send, conn) = http1::Builder::new().handshake(io).await.map_err(|e| failed(e.into()))?;
+                return Ok(Opened::H1(H1::new(send, conn)));
+            }
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).adaptive_window(true);
+            let (send, conn) = builder.handshake(io).await.map_err(|e| failed(e.into()))?;
+            // Ends when the last sender is dropped or the upstream closes.
+            tokio::spawn(async move {
+                if let Err(error) = conn.await {
+                    tracing::debug!(%error, "HTTP/2 connection to an upstream ended");
+                }
+            });
+            endpoint.pools.set_h2(send.clone());
+            Ok(Opened::H2(send))
+        };
+        let limit = self.timeouts.connect;
+        within(limit, opening, |limit| Error::new(ErrorKind::ConnectTimeout).with_cause(format!("no connection within {limit:?}"))).await
+    }
+}
+
+enum Opened {
+    H1(Box<H1>),
+    H2(http2::SendRequest<Body>),
+}
+
+/// Runs a future with or without a limit.
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T, Error>>, passed: fn(Duration) -> Error) -> Result<T, Error> {
+    match limit {
+        None => work.await,
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(passed(limit))),
+    }
+}
+
+impl Answer for Upstream {
+    fn answer(&self, req: Request) -> BoxFuture<Result<Response, BoxError>> {
+        Box::pin(self.clone().forward(req))
+    }
+}
+
+impl Service<Request> for Upstream {
+    type Response = Response;
+    type Error = BoxError;
+    type Future = BoxFuture<Result<Response, BoxError>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, req: Request) -> Self::Future {
+        Box::pin(self.clone().forward(req))
+    }
+}
+
+impl std::fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upstream").field("endpoints", &self.shared.endpoints).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! The Admin API: floor 9. Everything goes through [`Control`](crate::control::Control); nothing here keeps state.
+
+mod metrics;
+mod problem;
+mod resources;
+
+pub use metrics::Metrics;
+
+use crate::config::{AdminConfig, ListenAddr};
+use crate::gateway::{DGate, StartError};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+use problem::Refusal;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::task::JoinHandle;
+
+/// An Admin API to open beside a gateway, on loopback only: it has no authentication yet.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    address: String,
+    config: AdminConfig,
+}
+
+impl Admin {
+    /// On this address; `127.0.0.1:0` takes a free port.
+    pub fn on(address: impl Into<String>) -> Self {
+        Self { address: address.into(), config: AdminConfig::default() }
+    }
+
+    /// As a configuration says.
+    pub(crate) fn configured(address: ListenAddr, config: AdminConfig) -> Self {
+        Self { address: address.to_string(), config }
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// An address that is none, is not on loopback, or cannot be bound.
+    pub async fn start(self, gateway: &DGate) -> Result<Running, StartError> {
+        let what = format!("Admin API on {}", self.address);
+        let invalid = |text: String| StartError::Io { what: what.clone(), source: std::io::Error::new(std::io::ErrorKind::InvalidInput, text) };
+        let address: ListenAddr = self.address.parse().map_err(|e| invalid(format!("{e}")))?;
+        if !address.is_loopback() {
+            return Err(invalid("an Admin API without authentication listens on loopback only".to_owned()));
+        }
+        let io = |source| StartError::Io { what: what.clone(), source };
+        let listener = tokio::net::TcpListener::bind(address.get()).await.map_err(io)?;
+        let address = listener.local_addr().map_err(io)?;
+        let status = Arc::new(Status::default());
+        let shared = Shared { gateway: gateway.clone(), status: status.clone(), config: Arc::new(self.config), metrics: Metrics::install() };
+        let app = router(shared).into_make_service_with_connect_info::<SocketAddr>();
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, app).await {
+                tracing::error!(%error, "the Admin API ended");
+            }
+        });
+        Ok(Running { address, status, task })
+    }
+}
+
+/// An open Admin API; dropping it closes it.
+pub struct Running {
+    address: SocketAddr,
+    status: Arc<Status>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// The address bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Makes `/readyz` say that the gateway is going away.
+    pub fn set_draining(&self) {
+        self.status.draining.store(true, Relaxed);
+    }
+
+    /// Says how the last reload of the configuration file went.
+    pub fn set_reload(&self, result: Result<(), String>) {
+        *self.status.reload.lock() = result.err();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Default)]
+struct Status {
+    draining: AtomicBool,
+    reload: parking_lot::Mutex<Option<String>>,
+}
+
+#[derive(Clone)]
+struct Shared {
+    gateway: DGate,
+    status: Arc<Status>,
+    config: Arc<AdminConfig>,
+    metrics: Metrics,
+}
+
+fn router(shared: Shared) -> Router {
+    let limit = shared.config.max_body.as_usize();
+    let api = Router::new()
+        .route("/apply", post(resources::apply))
+        .route("/export", get(resources::export))
+        .route("/schema/{kind}", get(resources::schema))
+        .route("/plugin", get(resources::plugins))
+        .route("/{kind}", get(resources::list))
+        .route("/{kind}/{name}", get(resources::get_one).put(resources::put_one).patch(resources::patch_one).delete(resources::delete_one))
+        .route("/{kind}/{namespace}/{name}", get(resources::get_two).put(resources::put_two).patch(resources::patch_two).delete(resources::delete_two))
+        .fallback(async || Refusal::not_found("there is no such call").into_response())
+        .method_not_allowed_fallback(async || Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this call does not take that method").into_response())
+        .layer(middleware::from_fn_with_state(shared.clone(), guard));
+    Router::new()
+        .nest("/api/v1", api)
+        .route("/metrics", get(metrics::render))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .fallback(async || Refusal::not_found("there is no such call").into_response())
+        .layer(middleware::from_fn_with_state(shared.clone(), allowed))
+        .layer(DefaultBodyLimit::max(limit))
+        .with_state(shared)
+}
+
+/// Refuses writes in `watch_only`, and tells every caller the revision.
+async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Response {
+    if shared.config.watch_only && !matches!(*req.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
+        return Refusal::new(StatusCode::FORBIDDEN, "watch_only", "this Admin API takes no writes (admin.watch_only)").into_response();
+    }
+    let mut response = next.run(req).await;
+    let revision = shared.gateway.control().state().revision();
+    response.headers_mut().entry("x-dgate-revision").or_insert_with(|| HeaderValue::from(revision));
+    response
+}
+
+/// Refuses peers outside `admin.allow`, and requests that a browser sends for another site: with no
+/// authentication on loopback, a web page could otherwise configure the gateway (DNS rebinding included).
+async fn allowed(State(shared): State<Shared>, ConnectInfo(peer): ConnectInfo<SocketAddr>, req: Request, next: Next) -> Response {
+    let allow: &[IpNet] = &shared.config.allow;
+    if !allow.is_empty() && !allow.iter().any(|net| net.contains(&peer.ip().to_canonical())) {
+        return Refusal::new(StatusCode::FORBIDDEN, "forbidden", "this address is not in admin.allow").into_response();
+    }
+    if req.headers().contains_key(http::header::ORIGIN) || !host_is_local(&req) {
+        return Refusal::new(StatusCode::FORBIDDEN, "cross_origin", "the Admin API does not answer web pages").into_response();
+    }
+    next.run(req).await
+}
+
+/// Whether the request names this machine: an IP address or `localhost`.
+fn host_is_local(req: &Request) -> bool {
+    let Some(host) = req.headers().get(http::header::HOST).and_then(|h| h.to_str().ok()) else { return true };
+    let bare = match host.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
+        _ => host,
+    };
+    let bare = bare.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    let draining = shared.status.draining.load(Relaxed);
+    let reload = shared.status.reload.lock().clone();
+    let body = json!({
+        "ready": !draining,
+        "revision": shared.gateway.control().state().revision(),
+        "checks": {
+            "proxy": if draining { "draining" } else { "ok" },
+            // A refused reload keeps the old configuration: the gateway is ready, and says so.
+            "configuration": reload.as_deref().unwrap_or("ok"),
+        },
+    });
+    let status = if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,253 @@
+//! The calls on resources: lists, single ones, bundles.
+
+use super::Shared;
+use super::problem::Refusal;
+use crate::config::{Format, Node, parse};
+use crate::control::{ChangeSet, Options, Stored};
+use crate::resource::{Key, Kind, Spec, read_bundle, write_bundle};
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+type Answer = Result<Response, Refusal>;
+
+/// The largest page of a list; more is clamped.
+const MAX_LIMIT: usize = 1000;
+
+fn kind(text: &str) -> Result<Kind, Refusal> {
+    Kind::parse(text).ok_or_else(|| {
+        let known: Vec<_> = Kind::ALL.iter().map(|k| k.singular()).collect();
+        Refusal::not_found(format!("there is no kind `{text}`: kinds are {}", known.join(", ")))
+    })
+}
+
+/// The key of a path of one or two names.
+fn key(path: &[String]) -> Result<Key, Refusal> {
+    match path {
+        [kind_text, name] => match kind(kind_text)? {
+            Kind::Namespace => Ok(Key::namespace(name)),
+            kind => Err(Refusal::not_found(format!("a {kind} is addressed as /{kind}/NAMESPACE/NAME"))),
+        },
+        [kind_text, namespace, name] => match kind(kind_text)? {
+            Kind::Namespace => Err(Refusal::not_found("a namespace is addressed as /namespace/NAME")),
+            kind => Ok(Key::new(kind, namespace, name)),
+        },
+        _ => Err(Refusal::not_found("there is no such call")),
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct ListQuery {
+    namespace: Option<String>,
+    tag: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// `GET /api/v1/{kind}`
+pub(super) async fn list(State(shared): State<Shared>, Path(text): Path<String>, Query(query): Query<ListQuery>) -> Answer {
+    let kind = kind(&text)?;
+    let state = shared.gateway.control().state();
+    let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
+    let mut found = state
+        .of_kind(kind)
+        .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
+        .filter(|(_, stored)| query.tag.as_ref().is_none_or(|t| stored.spec.tags().contains(t)))
+        .filter(|(key, _)| query.cursor.as_ref().is_none_or(|after| key.path() > *after));
+    let page: Vec<_> = found.by_ref().take(limit).collect();
+    let next = found.next().and(page.last()).map(|(key, _)| key.path());
+    let items: Vec<Value> = page.iter().map(|(_, stored)| stored.to_json()).collect();
+    Ok(Json(json!({"items": items, "next": next, "revision": state.revision()})).into_response())
+}
+
+fn shown(stored: &Stored, status: StatusCode) -> Response {
+    let mut response = (status, Json(stored.to_json())).into_response();
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", stored.revision)) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
+}
+
+fn get(shared: &Shared, path: &[String]) -> Answer {
+    let key = key(path)?;
+    let state = shared.gateway.control().state();
+    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
+    Ok(shown(stored, StatusCode::OK))
+}
+
+/// What is sent, as a tree: JSON, or YAML when the content type says so.
+fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Node, Refusal> {
+    let bytes = bytes.map_err(|e| match e.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than admin.max_body"),
+        _ => Refusal::malformed("the body ended early"),
+    })?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
+    let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let format = if media.contains("yaml") { Format::Yaml } else { Format::Json };
+    parse(text, format).map_err(|errors| {
+        let all: Vec<_> = errors.iter().map(|d| d.render("body")).collect();
+        Refusal::malformed(all.join("; "))
+    })
+}
+
+fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
+    let mut options = Options::default();
+    if let Some(value) = headers.get(header::IF_MATCH) {
+        let text = value.to_str().unwrap_or("").trim().trim_matches('"');
+        options.if_match = Some(text.parse().map_err(|_| Refusal::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "If-Match is a revision in quotes, as ETag gives it"))?);
+    }
+    if let Some(value) = headers.get(header::IF_NONE_MATCH) {
+        if value != "*" {
+            return Err(Refusal::malformed("If-None-Match takes only `*` here"));
+        }
+        options.if_none_match = true;
+    }
+    Ok(options)
+}
+
+/// Applies off the runtime: compiling takes its time.
+async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<crate::control::Applied, Refusal> {
+    let control = shared.gateway.control().clone();
+    let applied = tokio::task::spawn_blocking(move || control.apply(ChangeSet { author: "admin".to_owned(), ..change }, &options)).await;
+    match applied {
+        Ok(result) => result.map_err(Refusal::from),
+        Err(_) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the change failed: see the log")),
+    }
+}
+
+async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answer {
+    let existed = shared.gateway.control().state().get(&key).is_some();
+    commit(shared, ChangeSet::put(spec), options).await?;
+    let state = shared.gateway.control().state();
+    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} was deleted meanwhile")))?;
+    Ok(shown(stored, if existed { StatusCode::OK } else { StatusCode::CREATED }))
+}
+
+async fn put(shared: &Shared, path: &[String], headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let key = key(path)?;
+    let options = conditions(headers)?;
+    let spec = Spec::read_at(&key, &body(headers, bytes)?).map_err(Refusal::invalid)?;
+    write(shared, key, spec, options).await
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    if let Value::Object(fields) = target {
+        for (name, value) in patch {
+            if value.is_null() {
+                fields.remove(&name);
+            } else {
+                merge(fields.entry(name).or_insert(Value::Null), value);
+            }
+        }
+    }
+}
+
+async fn patch(shared: &Shared, path: &[String], headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let key = key(path)?;
+    let mut options = conditions(headers)?;
+    let patch = body(headers, bytes)?.to_json();
+    if !patch.is_object() {
+        return Err(Refusal::malformed("a merge patch (RFC 7396) is an object"));
+    }
+    let state = shared.gateway.control().state();
+    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
+    let mut merged = stored.spec.to_json();
+    merge(&mut merged, patch);
+    let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
+    // What was merged into must still be what is there.
+    options.if_match.get_or_insert(stored.revision);
+    write(shared, key, spec, options).await
+}
+
+#[derive(Deserialize)]
+pub(super) struct DeleteQuery {
+    #[serde(default)]
+    cascade: bool,
+}
+
+async fn delete(shared: &Shared, path: &[String], headers: &HeaderMap, query: DeleteQuery) -> Answer {
+    let key = key(path)?;
+    let options = Options { cascade: query.cascade, ..conditions(headers)? };
+    commit(shared, ChangeSet::delete(key), options).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+macro_rules! both {
+    ($($one:ident $two:ident = $call:ident($($arg:ident: $ty:ty),*);)*) => {$(
+        pub(super) async fn $one(State(shared): State<Shared>, Path((kind, name)): Path<(String, String)>, $($arg: $ty),*) -> Answer {
+            both!(@call $call, &shared, &[kind, name], $($arg),*)
+        }
+        pub(super) async fn $two(State(shared): State<Shared>, Path((kind, namespace, name)): Path<(String, String, String)>, $($arg: $ty),*) -> Answer {
+            both!(@call $call, &shared, &[kind, namespace, name], $($arg),*)
+        }
+    )*};
+    (@call put, $shared:expr, $path:expr, $h:ident, $b:ident) => { put($shared, $path, &$h, $b).await };
+    (@call patch, $shared:expr, $path:expr, $h:ident, $b:ident) => { patch($shared, $path, &$h, $b).await };
+    (@call delete, $shared:expr, $path:expr, $h:ident, $q:ident) => { delete($shared, $path, &$h, $q.0).await };
+    (@call get, $shared:expr, $path:expr, ) => { get($shared, $path) };
+}
+
+both! {
+    get_one get_two = get();
+    put_one put_two = put(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
+    patch_one patch_two = patch(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
+    delete_one delete_two = delete(headers: HeaderMap, query: Query<DeleteQuery>);
+}
+
+#[derive(Deserialize)]
+pub(super) struct ApplyQuery {
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    prune: bool,
+    expected_revision: Option<u64>,
+}
+
+/// `POST /api/v1/apply`
+pub(super) async fn apply(State(shared): State<Shared>, Query(query): Query<ApplyQuery>, headers: HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+    let bundle = read_bundle(&body(&headers, bytes)?).map_err(Refusal::invalid)?;
+    let options = Options { dry_run: query.dry_run, prune: query.prune, expected_revision: query.expected_revision, ..Options::default() };
+    let applied = commit(&shared, ChangeSet::bundle(bundle), options).await?;
+    Ok(Json(applied.to_json()).into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct ExportQuery {
+    namespace: Option<String>,
+}
+
+/// `GET /api/v1/export`
+pub(super) async fn export(State(shared): State<Shared>, Query(query): Query<ExportQuery>) -> Answer {
+    let state = shared.gateway.control().state();
+    let chosen = state.all().filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n));
+    Ok(Json(write_bundle(chosen.map(|(_, stored)| &stored.spec))).into_response())
+}
+
+/// `GET /api/v1/schema/{kind}`
+pub(super) async fn schema(Path(text): Path<String>) -> Answer {
+    Ok(Json(kind(&text)?.schema().as_ref().clone()).into_response())
+}
+
+/// `GET /api/v1/plugin`
+pub(super) async fn plugins(State(shared): State<Shared>) -> Answer {
+    let registry = shared.gateway.control().registry();
+    let items: Vec<_> = registry
+        .names()
+        .filter_map(|name| registry.get(name))
+        .map(|p| json!({"name": p.name(), "hooks": p.hooks().names().collect::<Vec<_>>(), "schema": p.schema()}))
+        .collect();
+    Ok(Json(json!({"items": items})).into_response())
+}

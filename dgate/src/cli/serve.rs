@@ -1,0 +1,158 @@
+//! `dgate serve`: reads the configuration, starts everything in order, obeys signals.
+
+use super::{ConfigFile, INVALID, complain, demo, logging};
+use crate::admin::{Admin, Running};
+use crate::config::{self, Config, Environment, Limit, Loaded, Node};
+use crate::gateway::{DGate, Settings, StartError, apply_bundle};
+use crate::server::{Listen, Server};
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Arguments of `dgate serve`.
+#[derive(clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// Add an echo upstream in this process, with example routes in namespace `demo`
+    #[arg(long)]
+    demo: bool,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> ExitCode {
+        let loaded = match config::load(self.file.config.as_deref(), &Environment::of_process(), Path::new("")) {
+            Ok(loaded) => loaded,
+            Err(error) => return refused(&error.into()),
+        };
+        let _log = logging::init(&loaded.config.log);
+        // The workers have runtimes of their own: this one is for the Admin API and signals.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("dgate-control").enable_all().build();
+        let result = match runtime {
+            Ok(runtime) => runtime.block_on(self.serve(loaded)),
+            Err(source) => Err(StartError::Io { what: "start the runtime".to_owned(), source }),
+        };
+        match result {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => refused(&error),
+        }
+    }
+
+    async fn serve(self, loaded: Loaded) -> Result<(), StartError> {
+        let mut signals = Signals::new().map_err(StartError::io("signal handlers"))?;
+        let config = loaded.config.clone();
+        let base = loaded.base_dir.clone();
+        let gateway = DGate::builder().loaded(loaded).build_now()?;
+        if self.demo {
+            let upstream = demo::echo().await.map_err(StartError::io("demo upstream"))?;
+            apply_bundle(gateway.control(), &Node::from_json(&demo::resources(upstream)), None, "")?;
+        }
+        // Everything that can fail comes before the first connection is taken.
+        let listen = listeners(&config, &base)?;
+        let server = Server::start_all(&gateway, listen, config.proxy.workers)?;
+        let admin = match config.admin.listen {
+            Limit::Of(address) => Some(Admin::configured(address, config.admin.clone()).start(&gateway).await?),
+            Limit::None => None,
+        };
+        for address in server.addresses() {
+            tracing::info!(%address, "proxy listens");
+        }
+        if let Some(admin) = &admin {
+            tracing::info!(address = %admin.address(), "Admin API listens");
+        }
+        loop {
+            tokio::select! {
+                _ = signals.term.recv() => break,
+                _ = signals.int.recv() => break,
+                _ = signals.hangup.recv() => {
+                    let result = self.reload(&gateway, &server);
+                    if let Some(admin) = &admin {
+                        admin.set_reload(result.map_err(|e| e.to_string()));
+                    }
+                }
+            }
+        }
+        let limit = gateway.settings().shutdown_timeout;
+        tracing::info!(connections = server.connections(), ?limit, "draining");
+        if let Some(admin) = &admin {
+            admin.set_draining();
+        }
+        server.shutdown(limit).await;
+        // The Admin API outlives the proxy, so that `/readyz` can say 503 all along.
+        drop::<Option<Running>>(admin);
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Reads the file again: all of it is taken over, or nothing.
+    fn reload(&self, gateway: &DGate, server: &Server) -> Result<(), StartError> {
+        let read = || {
+            let loaded = config::load(self.file.config.as_deref(), &Environment::of_process(), Path::new(""))?;
+            take_over(gateway, server, &loaded)
+        };
+        let result = read();
+        match &result {
+            Ok(()) => tracing::info!(revision = gateway.control().state().revision(), "configuration file read again"),
+            Err(error) => tracing::error!(%error, "the configuration file is refused, the old one stays"),
+        }
+        result
+    }
+}
+
+fn take_over(gateway: &DGate, server: &Server, loaded: &Loaded) -> Result<(), StartError> {
+    let source = loaded.source.as_deref();
+    // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
+    let globals = Settings::globals(&loaded.config);
+    let before = gateway.control().set_globals(globals).map_err(|e| StartError::refused(e, source))?;
+    if let Some(resources) = &loaded.resources
+        && let Err(error) = apply_bundle(gateway.control(), resources, source, "/resources")
+    {
+        // The old globals compiled a moment ago with the same state.
+        let _ = gateway.control().set_globals(before);
+        return Err(error);
+    }
+    gateway.set_settings(Settings::new(&loaded.config));
+    server.reload(gateway);
+    Ok(())
+}
+
+fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
+    let mut all: Vec<Listen> = config.proxy.listen.iter().map(|a| Listen { address: a.get(), tls: None }).collect();
+    if let Some(tls) = &config.proxy.tls {
+        let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) else {
+            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "cert_file and key_file are needed");
+            return Err(StartError::Io { what: "proxy.tls".to_owned(), source });
+        };
+        let keys = crate::server::TlsKeys::read(&base.join(cert), &base.join(key))
+            .map_err(|e| StartError::Io { what: "proxy.tls".to_owned(), source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()) })?;
+        all.extend(tls.listen.iter().map(|a| Listen { address: a.get(), tls: Some(keys.clone()) }));
+    }
+    Ok(all)
+}
+
+/// Says why it does not start: 78 for an invalid configuration, 1 for everything else.
+fn refused(error: &StartError) -> ExitCode {
+    match error {
+        StartError::Config(config) => {
+            eprintln!("{config}");
+            complain("the configuration is invalid, nothing was started", Some("`dgate check FILE` checks it without starting anything"));
+            ExitCode::from(INVALID)
+        }
+        other => {
+            complain(&other.to_string(), None);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hangup: signal(SignalKind::hangup())? })
+    }
+}

@@ -1,0 +1,94 @@
+//! What the parts of a configuration must mean together, which no schema of one part can say.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::diagnostic::Diagnostic;
+use super::tree::Node;
+use super::{AdminAuth, Config};
+
+impl Config {
+    /// Checks what concerns several fields; `node` is the tree that this configuration came from.
+    pub(super) fn check(&self, node: &Node) -> Vec<Diagnostic> {
+        let mut errors = Vec::new();
+        self.check_admin(node, &mut errors);
+        self.check_tls(node, &mut errors);
+        self.check_listeners(node, &mut errors);
+        errors
+    }
+
+    fn check_admin(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
+        let AdminAuth::None {} = self.admin.auth;
+        if self
+            .admin
+            .listen
+            .get()
+            .is_some_and(|address| !address.is_loopback())
+        {
+            let detail = "the Admin API beyond loopback needs authentication: listen on \
+                          `127.0.0.1:9080`, or `none` to turn it off";
+            errors.push(node.diagnose("/admin/listen", detail));
+        }
+    }
+
+    fn check_tls(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
+        let Some(tls) = &self.proxy.tls else { return };
+        match (&tls.cert_file, &tls.key_file) {
+            (Some(_), None) => {
+                errors
+                    .push(node.diagnose("/proxy/tls/cert_file", "`cert_file` needs a `key_file`"));
+            }
+            (None, Some(_)) => {
+                errors.push(node.diagnose("/proxy/tls/key_file", "`key_file` needs a `cert_file`"));
+            }
+            _ => {}
+        }
+    }
+
+    fn check_listeners(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
+        let tls = self
+            .proxy
+            .tls
+            .as_ref()
+            .map(|tls| tls.listen.as_slice())
+            .unwrap_or_default();
+        if self.proxy.listen.is_empty() && tls.is_empty() {
+            errors.push(node.diagnose("/proxy/listen", "nothing to listen on"));
+        }
+        let mut owners: HashMap<SocketAddr, &str> = HashMap::new();
+        let lists = [
+            ("/proxy/listen", self.proxy.listen.as_slice()),
+            ("/proxy/tls/listen", tls),
+        ];
+        let admin = self
+            .admin
+            .listen
+            .get()
+            .map(|address| ("/admin/listen".to_owned(), address));
+        let proxy = lists.into_iter().flat_map(|(pointer, list)| {
+            // `listen` may be a single address instead of a list.
+            let pointer_of = move |i| match node.at(&format!("{pointer}/{i}")) {
+                Some(_) => format!("{pointer}/{i}"),
+                None => pointer.to_owned(),
+            };
+            list.iter()
+                .enumerate()
+                .map(move |(i, address)| (pointer_of(i), *address))
+        });
+        for (pointer, address) in proxy.chain(admin) {
+            let name = match pointer.as_str() {
+                "/admin/listen" => "admin.listen",
+                tls if tls.starts_with("/proxy/tls") => "proxy.tls.listen",
+                _ => "proxy.listen",
+            };
+            // Port 0 is another port each time.
+            if address.port() == 0 {
+                continue;
+            }
+            if let Some(owner) = owners.insert(*address, name) {
+                errors
+                    .push(node.diagnose(&pointer, format!("`{address}` is already in `{owner}`")));
+            }
+        }
+    }
+}

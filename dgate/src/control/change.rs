@@ -1,0 +1,237 @@
+//! ChangeSets: what is wished, how it is checked against the state, and why it may be refused.
+
+use super::state::State;
+use crate::config::{Diagnostic, Span};
+use crate::resource::{Bundle, Key, Kind, Spec};
+use crate::snapshot::{Problem, ProblemKind};
+use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+
+/// An ordered list of operations that commits as a whole.
+#[derive(Clone, Debug, Default)]
+pub struct ChangeSet {
+    /// The operations.
+    pub ops: Vec<Op>,
+    /// Who wishes it.
+    pub author: String,
+    /// Why.
+    pub message: String,
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Creates or replaces; the text is the JSON pointer that errors about it start with.
+    Put(Box<Spec>, String),
+    /// Deletes.
+    Delete(Key),
+}
+
+impl ChangeSet {
+    /// Puts all resources of a bundle.
+    pub fn bundle(bundle: Bundle) -> Self {
+        Self { ops: bundle.into_iter().map(|(spec, pointer)| Op::Put(Box::new(spec), pointer)).collect(), ..Self::default() }
+    }
+
+    /// Puts one resource; pointers of errors start at its root.
+    pub fn put(spec: Spec) -> Self {
+        Self { ops: vec![Op::Put(Box::new(spec), String::new())], ..Self::default() }
+    }
+
+    /// Deletes one resource.
+    pub fn delete(key: Key) -> Self {
+        Self { ops: vec![Op::Delete(key)], ..Self::default() }
+    }
+}
+
+/// Conditions and modes of a change.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Validates and says what would change.
+    pub dry_run: bool,
+    /// Also deletes what the namespaces of the changeset hold and it does not name.
+    pub prune: bool,
+    /// Deletes a namespace with all it holds.
+    pub cascade: bool,
+    /// The revision that the whole state must have.
+    pub expected_revision: Option<u64>,
+    /// The revision that the one resource must have (`If-Match`).
+    pub if_match: Option<u64>,
+    /// The one resource must not exist (`If-None-Match: *`).
+    pub if_none_match: bool,
+}
+
+/// What a changeset did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// The revision now in force.
+    pub revision: u64,
+    /// What changed.
+    pub changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// `create`, `update` or `delete`.
+    pub op: &'static str,
+    /// Which resource.
+    pub key: Key,
+}
+
+impl Applied {
+    /// The answer of `apply`.
+    pub fn to_json(&self) -> Json {
+        let changes: Vec<_> = self.changes.iter().map(|c| json!({"op": c.op, "kind": c.key.kind.singular(), "key": c.key.path()})).collect();
+        json!({"revision": self.revision, "changes": changes})
+    }
+}
+
+/// Why a changeset was refused. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// Invalid input, with everything that is wrong.
+    #[error("{}", lines(.0))]
+    Invalid(Vec<Diagnostic>),
+    /// Paths or domains that exclude each other.
+    #[error("{}", lines(.0))]
+    Conflict(Vec<Diagnostic>),
+    /// The state is at another revision than expected.
+    #[error("the current revision is {current}, expected {expected}")]
+    Revision {
+        /// The one in force.
+        current: u64,
+        /// The one wished.
+        expected: u64,
+    },
+    /// `If-Match` or `If-None-Match` does not hold.
+    #[error("{0}")]
+    Precondition(String),
+    /// There is nothing to delete.
+    #[error("{0} does not exist")]
+    NotFound(Key),
+    /// Others refer to what would be deleted.
+    #[error("{key} is still used by {}", names(.by))]
+    Referenced {
+        /// What would be deleted.
+        key: Key,
+        /// Who refers to it.
+        by: Vec<Key>,
+    },
+}
+
+fn lines(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn names(keys: &[Key]) -> String {
+    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl Rejection {
+    /// What is wrong, one by one.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        match self {
+            Self::Invalid(found) | Self::Conflict(found) => found,
+            other => vec![Diagnostic::new("", Span::NONE, other.to_string())],
+        }
+    }
+
+    /// What compiling found; `locate` knows the pointer of a resource within the input.
+    pub(super) fn from_problems(problems: Vec<Problem>, locate: &dyn Fn(&Key) -> Option<String>) -> Self {
+        let conflict = problems.iter().all(|p| p.kind == ProblemKind::Conflict);
+        let diagnostics = problems
+            .into_iter()
+            .map(|p| {
+                // What is not in the input has no place there.
+                let pointer = locate(&p.key).map(|prefix| prefix + &p.pointer).unwrap_or_default();
+                Diagnostic { pointer, span: None, detail: format!("{}: {}", p.key, p.detail) }
+            })
+            .collect();
+        if conflict { Self::Conflict(diagnostics) } else { Self::Invalid(diagnostics) }
+    }
+}
+
+type Planned = (State, BTreeMap<Key, String>);
+
+/// The state after a changeset, what changes, and where in the input each resource stands. `None`: nothing changes.
+pub(super) fn plan(current: &State, change: ChangeSet, options: &Options) -> Result<(Option<Planned>, Applied), Rejection> {
+    if let Some(expected) = options.expected_revision
+        && expected != current.revision()
+    {
+        return Err(Rejection::Revision { current: current.revision(), expected });
+    }
+    let now = OffsetDateTime::now_utc();
+    let mut next = current.clone();
+    let mut located = BTreeMap::new();
+    let mut changes = Vec::new();
+    let mut pruned = BTreeSet::new();
+    for op in change.ops {
+        match op {
+            Op::Put(spec, pointer) => {
+                let key = spec.key();
+                precondition(current, &key, options)?;
+                pruned.insert(key.namespace.clone());
+                located.insert(key.clone(), pointer);
+                let known = current.get(&key).is_some();
+                if next.put(*spec, now) {
+                    changes.push(Change { op: if known { "update" } else { "create" }, key });
+                }
+            }
+            Op::Delete(key) => {
+                precondition(current, &key, options)?;
+                if current.get(&key).is_none() {
+                    return Err(Rejection::NotFound(key));
+                }
+                delete(&mut next, key, options.cascade, &mut changes)?;
+            }
+        }
+    }
+    if options.prune {
+        let extra: Vec<Key> = current.all().map(|(key, _)| key).filter(|key| pruned.contains(&key.namespace) && !located.contains_key(*key)).cloned().collect();
+        for key in extra.into_iter().filter(|key| key.kind != Kind::Namespace) {
+            next.delete(&key);
+            changes.push(Change { op: "delete", key });
+        }
+    }
+    if changes.is_empty() {
+        return Ok((None, Applied { revision: current.revision(), changes }));
+    }
+    Ok((Some((next, located)), Applied { revision: current.revision() + 1, changes }))
+}
+
+fn precondition(current: &State, key: &Key, options: &Options) -> Result<(), Rejection> {
+    let revision = current.get(key).map(|s| s.revision);
+    if options.if_none_match && revision.is_some() {
+        return Err(Rejection::Precondition(format!("{key} exists already")));
+    }
+    match (options.if_match, revision) {
+        (Some(wanted), Some(found)) if wanted == found => Ok(()),
+        (Some(wanted), Some(found)) => Err(Rejection::Precondition(format!("{key} is at revision {found}, not {wanted}"))),
+        (Some(_), None) => Err(Rejection::Precondition(format!("{key} does not exist"))),
+        (None, _) => Ok(()),
+    }
+}
+
+/// Deletes what nothing refers to, or a namespace with all it holds.
+fn delete(next: &mut State, key: Key, cascade: bool, changes: &mut Vec<Change>) -> Result<(), Rejection> {
+    let by: Vec<Key> = match key.kind {
+        Kind::Namespace => next.all().map(|(k, _)| k).filter(|k| k.namespace == key.namespace && k.kind != Kind::Namespace).cloned().collect(),
+        Kind::Service => next
+            .of_kind(Kind::Route)
+            .filter(|(k, stored)| k.namespace == key.namespace && matches!(&stored.spec, Spec::Route(r) if r.service.as_deref() == Some(&key.name)))
+            .map(|(k, _)| k.clone())
+            .collect(),
+        Kind::Domain | Kind::Route => Vec::new(),
+    };
+    if !by.is_empty() && !(cascade && key.kind == Kind::Namespace) {
+        return Err(Rejection::Referenced { key, by });
+    }
+    for key in by.into_iter().chain([key]) {
+        next.delete(&key);
+        changes.push(Change { op: "delete", key });
+    }
+    Ok(())
+}

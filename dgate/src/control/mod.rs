@@ -1,0 +1,89 @@
+//! The only way to change anything: floor 8. A [`ChangeSet`] is validated as a whole against the current
+//! state, committed as a whole, numbered, compiled and swapped in; nothing half-applies.
+
+mod change;
+mod state;
+
+pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
+pub use state::{State, Stored};
+
+use crate::snapshot::{Compiler, Globals, Snapshot};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use parking_lot::Mutex;
+
+/// The state, and the snapshot that serves traffic. One writer at a time; readers wait for nobody.
+pub struct Control {
+    state: Mutex<Arc<State>>,
+    compiler: Mutex<Compiler>,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+}
+
+impl Control {
+    /// An empty state at revision 0.
+    ///
+    /// # Errors
+    /// When the routes that the program itself brings conflict.
+    pub fn new(compiler: Compiler) -> Result<Self, Rejection> {
+        let state = Arc::new(State::default());
+        let snapshot = compiler.compile(&state, None).map_err(|p| Rejection::from_problems(p, &|_| None))?;
+        Ok(Self { state: Mutex::new(state), compiler: Mutex::new(compiler), snapshot: Arc::new(ArcSwap::from_pointee(snapshot)) })
+    }
+
+    /// The state as of the last commit.
+    pub fn state(&self) -> Arc<State> {
+        self.state.lock().clone()
+    }
+
+    /// The plugins that resources may use.
+    pub fn registry(&self) -> Arc<dgate_core::Registry> {
+        self.compiler.lock().registry().clone()
+    }
+
+    /// Where the current snapshot is found.
+    pub fn snapshot(&self) -> &Arc<ArcSwap<Snapshot>> {
+        &self.snapshot
+    }
+
+    /// Validates and, unless it is a dry run, commits. A changeset that changes nothing makes no revision.
+    ///
+    /// Compiling takes time in proportion to what changed: call it off the workers.
+    ///
+    /// # Errors
+    /// A [`Rejection`]; then nothing has changed.
+    pub fn apply(&self, change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
+        let compiler = self.compiler.lock();
+        let current = self.state();
+        let (next, applied) = change::plan(&current, change, options)?;
+        let Some((mut next, located)) = next else { return Ok(applied) };
+        let previous = self.snapshot.load_full();
+        let locate = |key: &crate::resource::Key| located.get(key).cloned();
+        let snapshot = compiler.compile(&next, Some(&previous)).map_err(|p| Rejection::from_problems(p, &locate))?;
+        if options.dry_run {
+            return Ok(Applied { revision: current.revision(), ..applied });
+        }
+        next.seal();
+        tracing::info!(revision = next.revision(), changes = applied.changes.len(), "configuration changed");
+        self.snapshot.store(Arc::new(snapshot));
+        *self.state.lock() = Arc::new(next);
+        Ok(applied)
+    }
+
+    /// Compiles the current state anew with other global settings, and gives the old ones back.
+    ///
+    /// # Errors
+    /// A [`Rejection`] with what does not compile; then the old ones stay.
+    pub fn set_globals(&self, globals: Globals) -> Result<Globals, Rejection> {
+        let mut compiler = self.compiler.lock();
+        let before = compiler.globals().clone();
+        if before == globals {
+            return Ok(before);
+        }
+        let changed = compiler.with_globals(globals);
+        let previous = self.snapshot.load_full();
+        let snapshot = changed.compile(&self.state(), Some(&previous)).map_err(|p| Rejection::from_problems(p, &|_| None))?;
+        self.snapshot.store(Arc::new(snapshot));
+        *compiler = changed;
+        Ok(before)
+    }
+}

@@ -1,0 +1,203 @@
+//! Builds a gateway in a program. The binary uses nothing else.
+
+use super::{DGate, Settings};
+use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node};
+use crate::control::{ChangeSet, Control, Options, Rejection};
+use crate::resource::read_bundle;
+use crate::server::{self, Server};
+use crate::snapshot::Compiler;
+use crate::snapshot::router::Pattern;
+use dgate_core::layer::RetryConfig;
+use dgate_core::pipeline::Inner;
+use dgate_core::{Pipeline, PipelineLayer, Plugin, Registry, Upstream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tower_layer::Layer;
+
+/// Builds a [`DGate`]. Layers are outermost first; all of them stand outside the router.
+#[must_use = "a builder does nothing until `.build()` or `.serve(…)`"]
+#[derive(Default)]
+pub struct Builder {
+    layers: Vec<PipelineLayer>,
+    routes: Vec<(String, Result<Pipeline, String>)>,
+    registry: Registry,
+    config: Option<Config>,
+    resources: Option<Node>,
+    source: Option<PathBuf>,
+    file: Option<PathBuf>,
+    #[cfg(feature = "admin")]
+    admin: Option<crate::admin::Admin>,
+}
+
+/// Why a gateway does not start. Its text has one line for each thing that is wrong.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration cannot be read or is invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A route of the program itself is invalid.
+    #[error("route {path}: {reason}")]
+    Route {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A listener cannot be opened, or a file it needs cannot be read.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+// `fn main() -> dgate::Result<()>` prints this one.
+impl std::fmt::Debug for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl StartError {
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+
+    pub(crate) fn refused(rejection: Rejection, source: Option<&Path>) -> Self {
+        Self::Config(ConfigError::invalid(source, rejection.into_diagnostics()))
+    }
+}
+
+impl Builder {
+    /// Adds a layer around the router. `dgate::layer::trace()` is there already and may be left out.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: Layer<Pipeline> + Send + Sync + 'static,
+        L::Service: Inner,
+    {
+        self.layers.push(PipelineLayer::new(layer));
+        self
+    }
+
+    /// Sends what matches a path to an upstream, with the retries and time limits that a service has by default.
+    pub fn proxy(mut self, path: &str, url: impl Into<String>) -> Self {
+        let upstream = Upstream::builder().endpoint(url).retry(RetryConfig::default()).build();
+        self.routes.push((path.to_owned(), upstream.map(Upstream::pipeline).map_err(|e| e.to_string())));
+        self
+    }
+
+    /// Sends what matches a path through a stack of one's own. Such routes are in namespace `default`.
+    pub fn route<S: Inner>(mut self, path: &str, stack: S) -> Self {
+        self.routes.push((path.to_owned(), Ok(Pipeline::new(stack))));
+        self
+    }
+
+    /// Registers a native plugin, so that resources can use it by its name.
+    pub fn plugin<P: Plugin>(mut self) -> Self {
+        self.registry.add::<P>();
+        self
+    }
+
+    /// Sets the configuration.
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Reads the configuration, and the resources in it, from a file: YAML, JSON or TOML by its extension.
+    pub fn config_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Sets a configuration that was loaded before, with the places of its resources.
+    pub fn loaded(mut self, loaded: config::Loaded) -> Self {
+        self.config = Some(loaded.config);
+        self.resources = loaded.resources;
+        self.source = loaded.source;
+        self
+    }
+
+    /// Opens an Admin API when the gateway serves.
+    #[cfg(feature = "admin")]
+    pub fn admin(mut self, admin: crate::admin::Admin) -> Self {
+        self.admin = Some(admin);
+        self
+    }
+
+    /// Checks and compiles everything. No listener is opened.
+    ///
+    /// # Errors
+    /// Everything that is wrong with configuration, resources and routes.
+    pub async fn build(self) -> Result<DGate, StartError> {
+        self.build_now()
+    }
+
+    pub(crate) fn build_now(mut self) -> Result<DGate, StartError> {
+        if let Some(file) = self.file.take() {
+            let loaded = config::load_file(&file, &Environment::of_process())?;
+            self = self.loaded(loaded);
+        }
+        let config = self.config.unwrap_or_default();
+        // Pools are made with a part for each worker.
+        dgate_core::upstream::set_workers(server::worker_count(config.proxy.workers));
+        #[cfg(feature = "plugins")]
+        crate::plugins::register(&mut self.registry);
+        let mut compiler = Compiler::new(Arc::new(self.registry), Settings::globals(&config));
+        for (path, stack) in self.routes {
+            let route = |reason| StartError::Route { path: path.clone(), reason };
+            let pattern = Pattern::parse(&path).map_err(|e| route(e.to_string()))?;
+            compiler.own_route(pattern, stack.map_err(route)?);
+        }
+        let control = Control::new(compiler).map_err(|e| StartError::refused(e, self.source.as_deref()))?;
+        let resources = self.resources.or_else(|| config.resources.as_ref().map(Node::from_json));
+        if let Some(resources) = resources {
+            apply_bundle(&control, &resources, self.source.as_deref(), "/resources")?;
+        }
+        let layers = self.layers;
+        Ok(DGate::new(Settings::new(&config), control, |router| {
+            (!layers.is_empty()).then(|| layers.iter().rev().fold(router, |inner, layer| layer.layer(inner)))
+        }))
+    }
+
+    /// Builds, listens and serves until SIGTERM or SIGINT, then lets requests in flight finish.
+    ///
+    /// # Errors
+    /// As [`Self::build`], and when an address cannot be bound.
+    pub async fn serve(mut self, address: impl AsRef<str>) -> Result<(), StartError> {
+        #[cfg(feature = "admin")]
+        let admin = self.admin.take();
+        let gateway = self.build_now()?;
+        let server = Server::start(&gateway, &[address.as_ref()], 0)?;
+        #[cfg(feature = "admin")]
+        let _admin = match admin {
+            Some(admin) => Some(admin.start(&gateway).await?),
+            None => None,
+        };
+        server::terminated().await.map_err(StartError::io("signal handler"))?;
+        server.shutdown(gateway.settings().shutdown_timeout).await;
+        Ok(())
+    }
+}
+
+/// Applies a bundle as one changeset; what its namespaces hold besides goes. `prefix` is the pointer to the
+/// bundle within its file.
+pub(crate) fn apply_bundle(control: &Control, bundle: &Node, source: Option<&Path>, prefix: &str) -> Result<(), StartError> {
+    let invalid = |found: Vec<Diagnostic>| {
+        let found = found.into_iter().map(|d| {
+            let placed = if d.span.is_none() { bundle.diagnose(&d.pointer, d.detail) } else { d };
+            Diagnostic { pointer: format!("{prefix}{}", placed.pointer), ..placed }
+        });
+        StartError::Config(ConfigError::invalid(source, found.collect()))
+    };
+    let read = read_bundle(bundle).map_err(invalid)?;
+    let change = ChangeSet { author: "config file".to_owned(), ..ChangeSet::bundle(read) };
+    match control.apply(change, &Options { prune: true, ..Options::default() }) {
+        Ok(_) => Ok(()),
+        Err(rejection) => Err(invalid(rejection.into_diagnostics())),
+    }
+}

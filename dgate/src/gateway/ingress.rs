@@ -1,0 +1,157 @@
+//! The first look at a request: what is ambiguous is refused, what an untrusted peer says about itself is
+//! dropped, and `X-Forwarded-*` are set as every upstream will see them.
+
+use super::Settings;
+use crate::server::{ConnInfo, check_limits};
+use dgate_core::exchange::Client;
+use dgate_core::{Error, ErrorKind, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
+
+const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Says who the client is, and makes `X-Forwarded-*` tell it.
+pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Settings) -> Client {
+    let mut client = Client::default();
+    client.peer = match conn {
+        Some(conn) => Some(conn.peer),
+        None => embedded_peer(req),
+    };
+    let peer_ip = client.peer.map(|p| p.ip());
+    let trusted = peer_ip.is_some_and(|ip| settings.trusted_proxies.iter().any(|net| net.contains(&ip)));
+    let host = host_of(req);
+    let headers = req.headers_mut();
+    if !trusted && headers.keys().any(tells_origin) {
+        for name in [FOR, PROTO, HOST, PORT, header::FORWARDED] {
+            headers.remove(name);
+        }
+    }
+    client.ip = if trusted { forwarded_ip(headers, settings).or(peer_ip) } else { peer_ip };
+    if let Some(ip) = peer_ip {
+        let own = match conn {
+            Some(conn) => Some(conn.forwarded_for().clone()),
+            None => HeaderValue::try_from(ip.to_string()).ok(),
+        };
+        append_for(headers, own);
+    }
+    let tls = conn.is_some_and(|c| c.tls.is_some());
+    if !(trusted && headers.contains_key(PROTO)) {
+        headers.insert(PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
+    }
+    if let (false, Some(host)) = (trusted && headers.contains_key(HOST), host) {
+        headers.insert(HOST, host);
+    }
+    if let (false, Some(conn)) = (trusted && headers.contains_key(PORT), conn) {
+        headers.insert(PORT, conn.forwarded_port().clone());
+    }
+    client
+}
+
+fn tells_origin(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name == "forwarded"
+}
+
+fn append_for(headers: &mut HeaderMap, own: Option<HeaderValue>) {
+    let Some(own) = own else { return };
+    if !headers.contains_key(FOR) {
+        headers.insert(FOR, own);
+        return;
+    }
+    let hops: Vec<_> = headers.get_all(FOR).iter().map(HeaderValue::as_bytes).chain([own.as_bytes()]).collect();
+    if let Ok(all) = HeaderValue::from_bytes(&hops.join(&b", "[..])) {
+        headers.insert(FOR, all);
+    }
+}
+
+/// The last hop of `X-Forwarded-For` that is no trusted proxy itself.
+fn forwarded_ip(headers: &HeaderMap, settings: &Settings) -> Option<IpAddr> {
+    let values: Vec<_> = headers.get_all(FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let mut first = None;
+    for hop in values.iter().rev().flat_map(|v| v.rsplit(',')) {
+        let hop = hop.trim();
+        let ip = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
+        if !settings.trusted_proxies.iter().any(|net| net.contains(&ip)) {
+            return Some(ip);
+        }
+        first = Some(ip);
+    }
+    first
+}
+
+/// The peer that axum knows, when the program was served with `ConnectInfo`.
+fn embedded_peer(req: &Request) -> Option<SocketAddr> {
+    #[cfg(feature = "admin")]
+    if let Some(axum::extract::ConnectInfo(peer)) = req.extensions().get() {
+        return Some(*peer);
+    }
+    if req.extensions().is_empty() {
+        return None; // a request made by the program itself, as in tests
+    }
+    static WARNED: Once = Once::new();
+    WARNED.call_once(|| {
+        tracing::warn!("no peer address: X-Forwarded-For is not sent; serve the router with `into_make_service_with_connect_info::<SocketAddr>()`");
+    });
+    None
+}
+
+fn host_of(req: &Request) -> Option<HeaderValue> {
+    req.headers().get(header::HOST).cloned().or_else(|| HeaderValue::from_str(req.uri().authority()?.as_str()).ok())
+}
+
+/// Refuses what is above a limit or could be read in two ways.
+pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
+    check_limits(req, &settings.limits).map_err(too_large)?;
+    let bad = |why: &str| Err(Error::new(ErrorKind::BadRequest).with_detail(why));
+    if req.method() == Method::CONNECT {
+        return Err(Error::new(ErrorKind::NotImplemented).with_detail("CONNECT is not supported"));
+    }
+    let headers = req.headers();
+    let mut host = None;
+    for (name, value) in headers {
+        match *name {
+            header::HOST if host.is_some() => return bad("the request has more than one Host"),
+            header::HOST => host = Some(value),
+            header::TRANSFER_ENCODING if req.version() < Version::HTTP_11 => return bad("Transfer-Encoding in HTTP/1.0"),
+            header::TRANSFER_ENCODING if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
+                return Err(Error::new(ErrorKind::NotImplemented).with_detail("only the transfer coding `chunked` is supported"));
+            }
+            _ => {}
+        }
+    }
+    if headers.get_all(header::TRANSFER_ENCODING).iter().count() > 1 {
+        return bad("the request has more than one Transfer-Encoding");
+    }
+    let authority = req.uri().authority();
+    match (host, authority) {
+        (None, None) if req.version() >= Version::HTTP_11 => return bad("the request has no Host"),
+        (Some(host), _) if !valid_host(host.as_bytes()) => return bad("Host is no host"),
+        (Some(host), Some(authority)) if !same_host(host.as_bytes(), authority.as_str(), req.uri().scheme_str()) => {
+            return bad("Host and the request target name different hosts");
+        }
+        _ => {}
+    }
+    if authority.is_some_and(|a| a.as_str().contains('@')) {
+        return bad("the request target holds credentials");
+    }
+    Ok(())
+}
+
+/// Letters, digits and what RFC 3986 lets stand in a host with a port; nothing that could start a path or a list.
+fn valid_host(host: &[u8]) -> bool {
+    !host.is_empty() && host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+;=:[]%".contains(b) || *b >= 0x80)
+}
+
+fn same_host(host: &[u8], authority: &str, scheme: Option<&str>) -> bool {
+    let default = if scheme == Some("https") { ":443" } else { ":80" };
+    let bare = |text: &[u8]| text.strip_suffix(default.as_bytes()).unwrap_or(text).to_ascii_lowercase();
+    bare(host) == bare(authority.as_bytes())
+}
+
+fn too_large(status: StatusCode) -> Error {
+    Error::new(if status == StatusCode::URI_TOO_LONG { ErrorKind::UriTooLong } else { ErrorKind::HeadersTooLarge })
+}

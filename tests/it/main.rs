@@ -1,0 +1,4 @@
+//! The integration tests, one binary: what has to do with order, protocols or the shape of the
+//! source tree. One subject a file.
+
+mod floors;
