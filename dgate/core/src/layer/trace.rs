@@ -6,7 +6,7 @@
 
 use crate::body::{Body, BoxError, Request, Response};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Client, Exchange, random_id};
+use crate::exchange::{Client, Exchange, push_hex, random_id};
 use crate::pipeline::Inner;
 use crate::reply::problem;
 use axum_core::response::IntoResponse;
@@ -16,7 +16,7 @@ use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -114,21 +114,29 @@ where
 pub fn begin(req: &mut Request, client: Client) -> Exchange {
     let headers = req.headers_mut();
     let known = headers.get(&X_REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| valid_id(id));
-    let id = match known {
-        Some(id) => id.to_owned(),
+    let id: Arc<str> = match known {
+        Some(id) => id.into(),
         None => {
             let id = random_id();
-            let value = HeaderValue::from_str(&id).expect("hex digits are a valid header value");
-            headers.insert(X_REQUEST_ID, value);
-            id
+            headers.insert(X_REQUEST_ID, HeaderValue::from_str(&id).expect("hex digits are a valid header value"));
+            id.into()
         }
     };
     if !headers.get(&TRACEPARENT).is_some_and(|v| valid_traceparent(v.as_bytes())) {
-        let trace = if id.len() == 32 && known_hex(&id) { id.clone() } else { random_id() };
-        let value = format!("00-{trace}-{:016x}-00", fastrand::u64(1..));
-        headers.insert(TRACEPARENT, HeaderValue::from_str(&value).expect("hex digits and dashes are a valid header value"));
+        headers.insert(TRACEPARENT, traceparent(&id));
     }
-    Exchange::with_id(id.into(), client)
+    Exchange::with_id(id, client)
+}
+
+/// A new trace that nobody samples; its id is the request's when that can be one.
+fn traceparent(id: &str) -> HeaderValue {
+    let mut text = String::with_capacity(55);
+    text.push_str("00-");
+    if id.len() == 32 && known_hex(id) { text.push_str(id) } else { push_hex(&mut text, fastrand::u128(1..), 32) }
+    text.push('-');
+    push_hex(&mut text, fastrand::u64(1..).into(), 16);
+    text.push_str("-00");
+    HeaderValue::try_from(text).expect("hex digits and dashes are a valid header value")
 }
 
 fn valid_id(id: &str) -> bool {

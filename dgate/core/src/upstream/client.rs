@@ -170,7 +170,8 @@ impl Answer {
     /// Gives the connection back once the answer is over.
     fn release(&mut self, cx: &mut Context<'_>) {
         if let Some((mut h1, pools)) = self.held.take()
-            && h1.poll_usable(cx)
+            // Often it is ready already: the poll that brought the last frame went on to the next message.
+            && (h1.send.is_ready() || h1.poll_usable(cx))
         {
             pools.put(h1);
         }

@@ -3,7 +3,10 @@
 use super::Protocol;
 use crate::body::BoxError;
 use crate::target::Target;
+use socket2::SockRef;
+use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,6 +18,35 @@ pub(super) enum Stream {
     Plain(TcpStream),
     #[cfg(feature = "tls")]
     Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+}
+
+thread_local! { static PROBING: Cell<bool> = const { Cell::new(false) }; }
+
+/// Polls a connection at rest so that its reads ask the kernel whether the other side has closed. The
+/// runtime knows that only from its driver's last turn, and a busy worker takes one every few dozen polls.
+pub(super) fn probing<T>(poll: impl FnOnce() -> T) -> T {
+    PROBING.set(true);
+    let result = poll();
+    PROBING.set(false);
+    result
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.get_ref().0,
+        }
+    }
+
+    /// Whether the kernel has seen the end or a reset; one system call.
+    fn closed(&self) -> bool {
+        match SockRef::from(self.tcp()).peek(&mut [MaybeUninit::uninit()]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        }
+    }
 }
 
 /// Opens a connection; says whether it speaks HTTP/2.
@@ -189,7 +221,11 @@ impl Tls {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
+        let this = self.get_mut();
+        if PROBING.get() && this.closed() {
+            return Poll::Ready(Ok(()));
+        }
+        match this {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),

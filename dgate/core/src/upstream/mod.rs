@@ -44,6 +44,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -320,15 +321,19 @@ impl Upstream {
         let (parts, body) = req.into_parts();
         let tried = Mutex::new(SmallVec::new());
         let attempt = |body| self.attempt(&ctx, &parts, body, &tried);
-        let all = async {
-            match &self.shared.retry {
-                // retry: around everything that is chosen anew for each attempt
-                Some(policy) => retry::run(policy, &ctx, &parts.method, body, attempt).await,
-                None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
-            }
-        };
         // request timeout: all attempts together
-        let result = within(self.timeouts.request, all, timeout::passed).await;
+        let result = within(
+            self.timeouts.request,
+            async {
+                match &self.shared.retry {
+                    // retry: around everything that is chosen anew for each attempt
+                    Some(policy) => retry::run(policy, &ctx, &parts.method, body, attempt).await,
+                    None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+                }
+            },
+            timeout::passed,
+        )
+        .await;
         Ok(result.map_err(|e| if e.attempts() == 0 { e.with_attempts(ctx.attempt() + 1, None) } else { e })?)
     }
 
@@ -404,14 +409,16 @@ impl Upstream {
     async fn send(&self, ctx: &Exchange, parts: &Parts, mut body: Body, endpoint: &Endpoint) -> Result<Sent, Error> {
         let pools = &endpoint.pools;
         let idle = self.timeouts.idle;
+        let once = self.shared.retry.as_ref().is_none_or(|policy| !policy.repeats(&parts.method));
         loop {
             let make = |body, h2| forward::request(parts, body, ctx, &endpoint.target, &endpoint.host, &self.rules, h2);
             let (result, fresh) = if let Some(h2) = pools.h2() {
                 (client::send_h2(h2, make(body, true)?, idle).await, false)
-            } else if let Some(h1) = pools.take().await {
+            } else if let Some(h1) = pools.take(once).await {
                 (client::send_h1(h1, make(body, false)?, pools, idle).await, false)
             } else {
-                match self.open(endpoint).await? {
+                // Rare, and large: boxed, so that it takes no room in the futures of all requests.
+                match Box::pin(self.open(endpoint)).await? {
                     Opened::H1(h1) => (client::send_h1(h1, make(body, false)?, pools, idle).await, true),
                     Opened::H2(h2) => (client::send_h2(h2, make(body, true)?, idle).await, true),
                 }
@@ -456,11 +463,35 @@ enum Opened {
     H2(http2::SendRequest<Body>),
 }
 
-/// Runs a future with or without a limit.
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = Result<T, Error>>, passed: fn(Duration) -> Error) -> Result<T, Error> {
-    match limit {
-        None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(passed(limit))),
+/// A future with or without a limit. A named type, because an `async fn` would hold its argument twice: the
+/// futures below this one are large, and they are moved into their box for every request.
+fn within<F>(limit: Option<Duration>, work: F, passed: fn(Duration) -> Error) -> Within<F> {
+    Within { work, sleep: limit.map(tokio::time::sleep), limit: limit.unwrap_or_default(), passed }
+}
+
+pin_project_lite::pin_project! {
+    struct Within<F> {
+        #[pin]
+        work: F,
+        #[pin]
+        sleep: Option<tokio::time::Sleep>,
+        limit: Duration,
+        passed: fn(Duration) -> Error,
+    }
+}
+
+impl<F: Future<Output = Result<T, Error>>, T> Future for Within<F> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Poll::Ready(result) = this.work.poll(cx) {
+            return Poll::Ready(result);
+        }
+        match this.sleep.as_pin_mut() {
+            Some(sleep) => sleep.poll(cx).map(|()| Err((this.passed)(*this.limit))),
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -487,5 +518,20 @@ impl Service<Request> for Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream").field("endpoints", &self.shared.endpoints).finish_non_exhaustive()
+    }
+}
+#[cfg(test)]
+mod sizes {
+    #[test]
+    fn sizes() {
+        let u = super::Upstream::builder().endpoint("http://127.0.0.1:1").retry(Default::default()).build().unwrap();
+        let ctx = super::Exchange::new(Default::default());
+        let (parts, body) = super::Request::new(super::Body::empty()).into_parts();
+        let tried = Default::default();
+        eprintln!("send {}", std::mem::size_of_val(&u.send(&ctx, &parts, super::Body::empty(), &u.shared.endpoints[0])));
+        eprintln!("open {}", std::mem::size_of_val(&u.open(&u.shared.endpoints[0])));
+        eprintln!("attempt {}", std::mem::size_of_val(&u.attempt(&ctx, &parts, body, &tried)));
+        eprintln!("forward {}", std::mem::size_of_val(&u.clone().forward(super::Request::new(super::Body::empty()))));
+        eprintln!("request {}", std::mem::size_of::<super::Request>());
     }
 }

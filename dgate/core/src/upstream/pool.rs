@@ -5,7 +5,7 @@
 //! spawns its connections measures 2–4 µs more a request.) A connection at rest is polled by nobody; the
 //! next user or the sweep finds out that it was closed. HTTP/2 connections are tasks, shared by requests.
 
-use super::connect::Stream;
+use super::connect::{Stream, probing};
 use crate::body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -85,11 +85,17 @@ impl Pools {
         self.workers.get(worker()).unwrap_or(&self.workers[0])
     }
 
-    /// The connection that rested last and is still usable.
-    pub(super) async fn take(&self) -> Option<Box<H1>> {
+    /// The connection that rested last and is still usable. For a request that cannot be sent twice, `probe`
+    /// makes sure that the upstream has not closed it, at the price of a system call.
+    pub(super) async fn take(&self, probe: bool) -> Option<Box<H1>> {
         loop {
             let mut h1 = self.mine().h1.lock().pop()?;
-            let usable = std::future::poll_fn(|cx| Poll::Ready(h1.poll_usable(cx))).await;
+            // One that was closed meanwhile gives its request back unsent, so a request that may be sent twice
+            // needs no look before.
+            let usable = match probe {
+                true => std::future::poll_fn(|cx| Poll::Ready(probing(|| h1.poll_usable(cx)))).await,
+                false => h1.send.is_ready(),
+            };
             if usable {
                 return Some(h1);
             }
