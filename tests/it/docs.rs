@@ -106,6 +106,11 @@ fn fields(root: &Value, object: &Value, prefix: &str, rows: &mut String) {
             .as_str()
             .or(resolved["description"].as_str());
         let words = words.unwrap_or("").replace('\n', " ").replace('|', "\\|");
+        let words = if field.get("default").is_some() {
+            without_default(&words)
+        } else {
+            words
+        };
         let path = format!("{prefix}{name}");
         writeln!(
             rows,
@@ -121,6 +126,13 @@ fn fields(root: &Value, object: &Value, prefix: &str, rows: &mut String) {
             }
         }
     }
+}
+
+/// The description without a sentence on the default, which has a column of its own.
+fn without_default(words: &str) -> String {
+    let sentences = words.split_inclusive(". ");
+    let kept: String = sentences.filter(|s| !s.starts_with("Default")).collect();
+    kept.trim_end().to_owned()
 }
 
 fn properties(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
@@ -188,6 +200,11 @@ fn word(root: &Value, shape: &Value) -> String {
     let mut several: Vec<_> = choices(shape).map(|choice| type_of(root, choice)).collect();
     if !several.is_empty() {
         several.dedup();
+        if let [list, one] = several.as_slice()
+            && *list == format!("list of {one}")
+        {
+            return format!("{one} or list");
+        }
         let literals = several.iter().all(|text| text.starts_with('`'));
         return several.join(if literals { ", " } else { " or " });
     }

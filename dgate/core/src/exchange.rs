@@ -7,6 +7,7 @@
 use crate::body::Request;
 use crate::metrics::RouteMetrics;
 use crate::target::Target;
+use http::HeaderValue;
 use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +20,7 @@ use std::time::Instant;
 pub struct Exchange(Arc<Inner>);
 
 struct Inner {
-    id: Arc<str>,
+    id: HeaderValue,
     started: Instant,
     client: Client,
     revision: AtomicU64,
@@ -80,11 +81,11 @@ pub struct Identity {
 impl Exchange {
     /// A new exchange with a random id, begun now.
     pub fn new(client: Client) -> Self {
-        Self::with_id(random_id().into(), client)
+        Self::with_id(random_id(), client)
     }
 
-    /// A new exchange under an id from elsewhere.
-    pub fn with_id(id: Arc<str>, client: Client) -> Self {
+    /// A new exchange under an id from elsewhere: visible ASCII.
+    pub fn with_id(id: HeaderValue, client: Client) -> Self {
         Self(Arc::new(Inner {
             id,
             started: Instant::now(),
@@ -127,7 +128,7 @@ impl Exchange {
 
     /// The request id, as in `X-Request-Id` and the logs.
     pub fn id(&self) -> &str {
-        &self.0.id
+        self.0.id.to_str().unwrap_or("")
     }
     /// When the head of the request had arrived.
     pub fn started(&self) -> Instant {
@@ -229,16 +230,18 @@ impl std::fmt::Debug for Exchange {
 }
 
 /// 32 random hex digits: a request id and a W3C trace id at once. Unique, not secret.
-pub fn random_id() -> String {
-    let mut text = String::with_capacity(32);
-    push_hex(&mut text, fastrand::u128(1..), 32);
-    text
+pub fn random_id() -> HeaderValue {
+    let mut digits = [0; 32];
+    write_hex(&mut digits[..16], fastrand::u64(..));
+    write_hex(&mut digits[16..], fastrand::u64(1..));
+    HeaderValue::from_bytes(&digits).expect("hex digits are a valid header value")
 }
 
-/// Appends the lowest `digits` hex digits; every request pays for it, and `format!` costs five times as much.
-pub(crate) fn push_hex(text: &mut String, value: u128, digits: u32) {
-    for at in (0..digits).rev() {
-        let digit = (value >> (at * 4)) as u8 & 0xf;
-        text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+/// Writes 16 hex digits; every request pays for some, and `format!` costs five times as much.
+pub(crate) fn write_hex(to: &mut [u8], value: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for (pair, byte) in to.chunks_exact_mut(2).zip(value.to_be_bytes()) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 0xf)];
     }
 }

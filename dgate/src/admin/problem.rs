@@ -66,7 +66,7 @@ impl IntoResponse for Refusal {
             "status": self.status.as_u16(),
             "detail": self.detail,
             "code": self.code,
-            "request_id": random_id(),
+            "request_id": random_id().to_str().unwrap_or_default(),
         });
         if !self.errors.is_empty() {
             body["errors"] = self.errors.iter().map(|d| json!({"pointer": d.pointer, "detail": d.detail})).collect();

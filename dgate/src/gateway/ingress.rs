@@ -27,27 +27,33 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
     let headers = req.headers_mut();
     // Four here, the request id, the trace and `Via`: the table grows once.
     headers.reserve(7);
-    if !trusted && headers.keys().any(tells_origin) {
+    let told = headers.keys().any(tells_origin);
+    if told && !trusted {
         for name in [FOR, PROTO, HOST, PORT, header::FORWARDED] {
             headers.remove(name);
         }
     }
-    client.ip = if trusted { forwarded_ip(headers, settings).or(peer_ip) } else { peer_ip };
+    let known = |headers: &HeaderMap, name: HeaderName| told && trusted && headers.contains_key(name);
+    client.ip = if told && trusted { forwarded_ip(headers, settings).or(peer_ip) } else { peer_ip };
     if let Some(ip) = peer_ip {
         let own = match conn {
             Some(conn) => Some(conn.forwarded_for().clone()),
             None => HeaderValue::try_from(ip.to_string()).ok(),
         };
-        append_for(headers, own);
+        match own {
+            Some(own) if known(headers, FOR) => append_for(headers, own),
+            Some(own) => drop(headers.insert(FOR, own)),
+            None => {}
+        }
     }
-    let tls = conn.is_some_and(|c| c.tls.is_some());
-    if !(trusted && headers.contains_key(PROTO)) {
+    if !known(headers, PROTO) {
+        let tls = conn.is_some_and(|c| c.tls.is_some());
         headers.insert(PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
     }
-    if let (false, Some(host)) = (trusted && headers.contains_key(HOST), host) {
+    if let (false, Some(host)) = (known(headers, HOST), host) {
         headers.insert(HOST, host);
     }
-    if let (false, Some(conn)) = (trusted && headers.contains_key(PORT), conn) {
+    if let (false, Some(conn)) = (known(headers, PORT), conn) {
         headers.insert(PORT, conn.forwarded_port().clone());
     }
     client
@@ -58,12 +64,7 @@ fn tells_origin(name: &HeaderName) -> bool {
     name.starts_with("x-forwarded-") || name == "forwarded"
 }
 
-fn append_for(headers: &mut HeaderMap, own: Option<HeaderValue>) {
-    let Some(own) = own else { return };
-    if !headers.contains_key(FOR) {
-        headers.insert(FOR, own);
-        return;
-    }
+fn append_for(headers: &mut HeaderMap, own: HeaderValue) {
     let hops: Vec<_> = headers.get_all(FOR).iter().map(HeaderValue::as_bytes).chain([own.as_bytes()]).collect();
     if let Ok(all) = HeaderValue::from_bytes(&hops.join(&b", "[..])) {
         headers.insert(FOR, all);

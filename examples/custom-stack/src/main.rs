@@ -60,7 +60,12 @@ fn orders(first: &str, second: &str) -> Result<Pipeline, BoxError> {
         // What is inside runs again for each attempt.
         .layer(RetryLayer::new(RetryConfig::default().attempts(3)))
         .layer(FetchUpstreamLayer::from_fn(nearest))
-        .service(Upstream::builder().endpoint(first).endpoint(second).build()?))
+        .service(
+            Upstream::builder()
+                .endpoint(first)
+                .endpoint(second)
+                .build()?,
+        ))
 }
 
 /// An answer of our own for what went wrong, with the status that it would have had.
@@ -76,7 +81,12 @@ async fn echo(name: &'static str) -> std::io::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     let app = axum::Router::new().fallback(async move |req: AxumRequest| {
-        format!("{name}: {} {}\n{:#?}\n", req.method(), req.uri(), req.headers())
+        format!(
+            "{name}: {} {}\n{:#?}\n",
+            req.method(),
+            req.uri(),
+            req.headers()
+        )
     });
     tokio::spawn(async move { axum::serve(listener, app).await });
     Ok(url)

@@ -20,7 +20,10 @@ async fn main() -> Result<(), BoxError> {
     };
     println!("{LISTEN} proxies to {upstream}; try: curl http://{LISTEN}/hello");
     // Listens on all cores, until SIGTERM or Ctrl-C; requests in flight finish.
-    DGate::builder().proxy("/**", upstream).serve(LISTEN).await?;
+    DGate::builder()
+        .proxy("/**", upstream)
+        .serve(LISTEN)
+        .await?;
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! A plugin in Rust: a typed configuration, three of the five hooks as plain `async fn`s, and its use
-//! by name in a configuration.
+//! by name in `dgate.yaml`, beside `Cargo.toml`.
 //!
 //! ```text
 //! cargo run -p example-native-plugin                        # an echo upstream inside
@@ -19,6 +19,7 @@ use std::path::Path;
 use tokio::net::TcpListener;
 
 const LISTEN: &str = "127.0.0.1:8080";
+const CONFIG: &str = include_str!("../dgate.yaml");
 
 /// Configuration of `tenant`. These comments are its manual: `GET /api/v1/plugin` shows them.
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -33,7 +34,7 @@ struct TenantConfig {
 /// Lets known tenants pass, and tells the upstream their plan.
 struct Tenant {
     header: HeaderName,
-    plans: BTreeMap<String, HeaderValue>,
+    plans: BTreeMap<String, String>,
 }
 
 #[plugin]
@@ -43,28 +44,28 @@ impl Plugin for Tenant {
 
     /// Once for each place that uses it. An error here refuses the configuration.
     fn new(config: TenantConfig, _setup: &Setup) -> Result<Self, BoxError> {
-        let plan = |(name, plan): (String, String)| Ok::<_, BoxError>((name, plan.parse()?));
         Ok(Self {
             header: config.header.parse()?,
-            plans: config.plans.into_iter().map(plan).collect::<Result<_, _>>()?,
+            plans: config.plans,
         })
     }
 
     async fn request_modifier(&self, ctx: &Exchange, mut req: Request) -> Flow<Request> {
-        let named = req.headers().get(&self.header).and_then(|v| v.to_str().ok());
-        let Some((name, plan)) = named.and_then(|name| self.plans.get_key_value(name)) else {
-            return Err(Interrupt::reply((StatusCode::UNAUTHORIZED, "no such tenant\n")));
+        let named = req.headers().get(&self.header).map(HeaderValue::to_str);
+        let known = named.and_then(|name| self.plans.get_key_value(name.ok()?));
+        let Some((name, plan)) = known else {
+            let answer = (StatusCode::UNAUTHORIZED, "no such tenant\n");
+            return Err(Interrupt::reply(answer)); // nothing further in runs
         };
         // For the hooks that come later, those of JavaScript modules included.
-        ctx.state().insert("tenant".to_owned(), name.as_str().into());
-        req.headers_mut().insert("x-tenant-plan", plan.clone());
+        ctx.state().insert("tenant".into(), name.as_str().into());
+        req.headers_mut().insert("x-tenant-plan", plan.parse()?); // `?` fails the request
         Ok(req)
     }
 
     async fn response_modifier(&self, ctx: &Exchange, mut res: Response) -> Flow<Response> {
-        let tenant = ctx.state().get("tenant").and_then(|t| t.as_str()).map(str::to_owned);
-        if let Some(tenant) = tenant {
-            res.headers_mut().insert("x-served-for", tenant.parse()?); // `?` fails the request
+        if let Some(tenant) = ctx.state().get("tenant").and_then(|t| t.as_str()) {
+            res.headers_mut().insert("x-served-for", tenant.parse()?);
         }
         Ok(res)
     }
@@ -75,20 +76,6 @@ impl Plugin for Tenant {
     }
 }
 
-const CONFIG: &str = r#"
-version: 1
-resources:
-  namespaces: [{ name: default }]
-  services: [{ name: backend, urls: ["${UPSTREAM}"] }]
-  routes:
-    - name: all
-      paths: ["/**"]
-      service: backend
-      plugins:
-        - name: tenant
-          config: { header: X-Tenant, plans: { acme: gold, globex: free } }
-"#;
-
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let upstream = match std::env::args().nth(1) {
@@ -96,9 +83,17 @@ async fn main() -> Result<(), BoxError> {
         None => echo().await?,
     };
     let tree = parse(CONFIG, Format::Yaml).map_err(|errors| format!("{errors:?}"))?;
-    let loaded = check(Path::new("main.rs"), tree, &Environment::from_iter([("UPSTREAM", upstream)]))?;
+    let loaded = check(
+        Path::new("examples/native-plugin/dgate.yaml"),
+        tree,
+        &Environment::from_iter([("UPSTREAM", upstream)]),
+    )?;
     println!("try: curl -i -H 'X-Tenant: acme' http://{LISTEN}/");
-    DGate::builder().plugin::<Tenant>().loaded(loaded).serve(LISTEN).await?;
+    DGate::builder()
+        .plugin::<Tenant>()
+        .loaded(loaded)
+        .serve(LISTEN)
+        .await?;
     Ok(())
 }
 

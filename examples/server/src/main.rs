@@ -13,7 +13,7 @@
 
 use axum::extract::Request as AxumRequest;
 use dgate::config::{Environment, Format, check, parse};
-use dgate::layer::{RetryConfig, SetHeadersLayer, StripPrefixLayer, TimeoutLayer};
+use dgate::layer::{RetryConfig, RetryLayer, SetHeadersLayer, StripPrefixLayer, TimeoutLayer};
 use dgate::{
     Admin, BoxError, DGate, Exchange, Flow, Pipeline, Plugin, Request, Response, Setup, Upstream,
     plugin,
@@ -33,7 +33,7 @@ const CONFIG: &str = include_str!("../dgate.yaml");
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     // The access log is target `dgate::access`.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().init();
     let upstream = match std::env::args().nth(1) {
         Some(url) => url,
         None => echo().await?,
@@ -58,12 +58,14 @@ async fn main() -> Result<(), BoxError> {
 
 /// A stack of one's own, outermost first.
 fn orders(upstream: &str) -> Result<Pipeline, BoxError> {
-    let kind = (HeaderName::from_static("x-stack"), HeaderValue::from_static("orders"));
+    let kind = (HeaderName::from_static("x-stack"), "orders".parse()?);
+    let upstream = Upstream::builder().endpoint(upstream).build()?;
     Ok(Pipeline::builder()
         .layer(SetHeadersLayer::on_responses([kind]))
         .layer(TimeoutLayer::deadline(Duration::from_secs(3)))
         .layer(StripPrefixLayer::new("/orders"))
-        .service(Upstream::builder().endpoint(upstream).retry(RetryConfig::default()).build()?))
+        .layer(RetryLayer::new(RetryConfig::default()))
+        .service(upstream))
 }
 
 /// Configuration of `greeting`.
@@ -82,8 +84,8 @@ impl Plugin for Greeting {
         Ok(config)
     }
     async fn request_handler(&self, ctx: &Exchange, _: Request) -> Flow<Response> {
-        let text = format!("{}, {}!\n", self.words, ctx.param("name").unwrap_or("stranger"));
-        Ok(Response::new(text.into()))
+        let name = ctx.param("name").unwrap_or("stranger");
+        Ok(Response::new(format!("{}, {name}!\n", self.words).into()))
     }
 }
 
@@ -99,7 +101,8 @@ impl<S: Service<http::Request<B>>, B> Service<http::Request<B>> for Marked<S> {
         self.0.poll_ready(cx)
     }
     fn call(&mut self, mut req: http::Request<B>) -> S::Future {
-        req.headers_mut().insert("x-layer", HeaderValue::from_static("seen"));
+        req.headers_mut()
+            .insert("x-layer", HeaderValue::from_static("seen"));
         self.0.call(req)
     }
 }

@@ -30,7 +30,11 @@ pub struct RequestIdConfig {
 
 impl Default for RequestIdConfig {
     fn default() -> Self {
-        Self { header_name: "X-Request-Id".to_owned(), trust_incoming: true, echo: true }
+        Self {
+            header_name: "X-Request-Id".to_owned(),
+            trust_incoming: true,
+            echo: true,
+        }
     }
 }
 
@@ -51,16 +55,29 @@ impl Plugin for RequestId {
     type Config = RequestIdConfig;
 
     fn new(config: RequestIdConfig, _: &Setup) -> Result<Self, BoxError> {
-        let name = config.header_name.parse().map_err(|_| format!("header_name: `{}` is no header name", config.header_name))?;
-        Ok(Self { name, trust: config.trust_incoming, echo: config.echo })
+        let name = config
+            .header_name
+            .parse()
+            .map_err(|_| format!("header_name: `{}` is no header name", config.header_name))?;
+        Ok(Self {
+            name,
+            trust: config.trust_incoming,
+            echo: config.echo,
+        })
     }
 
     async fn request_modifier(&self, ctx: &Exchange, mut req: Request) -> Flow<Request> {
-        let known = req.headers().get(&self.name).filter(|_| self.trust).cloned();
+        let known = req
+            .headers()
+            .get(&self.name)
+            .filter(|_| self.trust)
+            .cloned();
         let id = match known {
             Some(id) => id,
             // Without trust the gateway's id may itself be what the client sent.
-            None if !self.trust && req.headers().contains_key(&self.name) => HeaderValue::from_str(&random_id())?,
+            None if !self.trust && req.headers().contains_key(&self.name) => {
+                random_id()
+            }
             None => HeaderValue::from_str(ctx.id())?,
         };
         req.headers_mut().insert(self.name.clone(), id.clone());

@@ -1,10 +1,13 @@
 //! `request-id` through the public API: as a layer of a pipeline, and as an entry of a registry.
 
+#![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
 use dgate_core::exchange::Client;
 use dgate_core::{
     Body, Exchange, ModuleLayer, Pipeline, Plugin, Registry, Request, Response, Setup,
 };
 use dgate_plugin_request_id::{RequestId, RequestIdConfig};
+use http::HeaderValue;
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -28,7 +31,8 @@ async fn send(config: serde_json::Value, name: &'static str, headers: &[(&str, &
         let name: http::HeaderName = name.parse().unwrap();
         request.headers_mut().insert(name, value.parse().unwrap());
     }
-    Exchange::with_id("exchange-1".into(), Client::default()).attach(&mut request);
+    Exchange::with_id(HeaderValue::from_static("exchange-1"), Client::default())
+        .attach(&mut request);
     stack.oneshot(request).await.unwrap()
 }
 
@@ -84,5 +88,9 @@ fn refuses_unknown_fields() {
     let mut registry = Registry::default();
     registry.add::<RequestId>();
     let entry = registry.get("request-id").unwrap();
-    assert!(entry.plug(json!({"header": "X-Id"}), &Setup::default()).is_err());
+    assert!(
+        entry
+            .plug(json!({"header": "X-Id"}), &Setup::default())
+            .is_err()
+    );
 }

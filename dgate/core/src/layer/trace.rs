@@ -6,17 +6,18 @@
 
 use crate::body::{Body, BoxError, Request, Response};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Client, Exchange, push_hex, random_id};
+use crate::exchange::{Client, Exchange, random_id, write_hex};
 use crate::pipeline::Inner;
 use crate::reply::problem;
 use axum_core::response::IntoResponse;
+use http::header::Entry;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body::Body as _;
 use pin_project_lite::pin_project;
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -113,34 +114,33 @@ where
 /// the request.
 pub fn begin(req: &mut Request, client: Client) -> Exchange {
     let headers = req.headers_mut();
-    let known = headers.get(&X_REQUEST_ID).and_then(|v| v.to_str().ok()).filter(|id| valid_id(id));
-    let id: Arc<str> = match known {
-        Some(id) => id.into(),
-        None => {
+    let (id, ours) = match headers.get(&X_REQUEST_ID) {
+        Some(id) if valid_id(id.as_bytes()) => (id.clone(), false),
+        _ => {
             let id = random_id();
-            headers.insert(X_REQUEST_ID, HeaderValue::from_str(&id).expect("hex digits are a valid header value"));
-            id.into()
+            headers.insert(X_REQUEST_ID, id.clone());
+            (id, true)
         }
     };
-    if !headers.get(&TRACEPARENT).is_some_and(|v| valid_traceparent(v.as_bytes())) {
-        headers.insert(TRACEPARENT, traceparent(&id));
+    match headers.entry(TRACEPARENT) {
+        Entry::Occupied(known) if valid_traceparent(known.get().as_bytes()) => {}
+        Entry::Occupied(mut broken) => drop(broken.insert(traceparent(&id, ours))),
+        Entry::Vacant(absent) => drop(absent.insert(traceparent(&id, ours))),
     }
     Exchange::with_id(id, client)
 }
 
-/// A new trace that nobody samples; its id is the request's when that can be one.
-fn traceparent(id: &str) -> HeaderValue {
-    let mut text = String::with_capacity(55);
-    text.push_str("00-");
-    if id.len() == 32 && known_hex(id) { text.push_str(id) } else { push_hex(&mut text, fastrand::u128(1..), 32) }
-    text.push('-');
-    push_hex(&mut text, fastrand::u64(1..).into(), 16);
-    text.push_str("-00");
-    HeaderValue::try_from(text).expect("hex digits and dashes are a valid header value")
+/// A new trace that nobody samples; its id is the request's when that can be one, as one of `ours` can.
+fn traceparent(id: &HeaderValue, ours: bool) -> HeaderValue {
+    let mut text = *b"00-................................-................-00";
+    let usable = ours || id.to_str().is_ok_and(|id| id.len() == 32 && known_hex(id));
+    text[3..35].copy_from_slice(if usable { id.clone() } else { random_id() }.as_bytes());
+    write_hex(&mut text[36..52], fastrand::u64(1..));
+    HeaderValue::from_bytes(&text).expect("hex digits and dashes are a valid header value")
 }
 
-fn valid_id(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 128 && id.bytes().all(|b| b.is_ascii_graphic())
+fn valid_id(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= 128 && id.iter().all(u8::is_ascii_graphic)
 }
 
 fn known_hex(text: &str) -> bool {

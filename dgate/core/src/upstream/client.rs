@@ -38,15 +38,20 @@ pub(super) enum Failure {
 pub(super) async fn send_h1(mut h1: Box<H1>, req: Request, pools: &Arc<Pools>, idle: Option<Duration>) -> Result<Sent, Failure> {
     let mut answer = pin!(h1.send.try_send_request(req));
     let mut closed = false;
-    let answered = poll_fn(|cx| {
-        closed = Pin::new(&mut h1.conn).poll(cx).is_ready();
-        match answer.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending if closed => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await;
+    let answered = {
+        let H1 { conn, gate, .. } = &mut *h1;
+        poll_fn(|cx| {
+            gate.poll(cx, |cx| {
+                closed = Pin::new(&mut *conn).poll(cx).is_ready();
+                match answer.as_mut().poll(cx) {
+                    Poll::Ready(result) => Poll::Ready(Some(result)),
+                    Poll::Pending if closed => Poll::Ready(None),
+                    Poll::Pending => Poll::Pending,
+                }
+            })
+        })
+        .await
+    };
     let Some(result) = answered else {
         // It ended at rest, before it took the request. What was queued comes back once it is dropped.
         drop(h1);
@@ -184,16 +189,27 @@ impl http_body::Body for Answer {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
-        if polled.is_pending()
-            && let Some((h1, _)) = &mut this.held
-        {
-            // The first poll told the connection that more is wanted; now it can bring it.
-            if Pin::new(&mut h1.conn).poll(cx).is_ready() {
-                this.held = None;
+        let body = &mut this.body;
+        let polled = match &mut this.held {
+            None => Pin::new(body).poll_frame(cx),
+            Some((h1, _)) => {
+                let H1 { conn, gate, .. } = &mut **h1;
+                let mut closed = false;
+                let polled = gate.poll(cx, |cx| {
+                    let first = Pin::new(&mut *body).poll_frame(cx);
+                    if first.is_ready() || closed {
+                        return first;
+                    }
+                    // The first poll told the connection that more is wanted; now it can bring it.
+                    closed = Pin::new(&mut *conn).poll(cx).is_ready();
+                    Pin::new(&mut *body).poll_frame(cx)
+                });
+                if closed {
+                    this.held = None;
+                }
+                polled
             }
-            polled = Pin::new(&mut this.body).poll_frame(cx);
-        }
+        };
         match polled {
             Poll::Pending => this.idle.poll_waiting(cx).map(|error| Some(Err(error.into()))),
             Poll::Ready(Some(Ok(frame))) => {

@@ -68,12 +68,11 @@ pub(super) struct Rules {
 pub(super) fn request(parts: &Parts, body: Body, ctx: &Exchange, target: &Target, host: &HeaderValue, rules: &Rules, h2: bool) -> Result<Request, Error> {
     let internal = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Internal).with_cause(e.to_string());
     let path = rewritten(&parts.uri, rules.strip_segments, target.base_path(), rules.keep_query).map_err(|e| internal(&e))?;
-    let (client_host, mut headers) = copied(parts, ctx, rules, h2)?;
+    let Copied { host: client_host, mut headers, declared } = copied(parts, ctx, rules, h2)?;
     let host = match (rules.preserve_host, client_host) {
         (true, Some(client)) => client,
         _ => host.clone(),
     };
-    let declared = headers.contains_key(header::CONTENT_LENGTH);
     match body.size_hint().exact() {
         Some(length) if declared || length > 0 => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
         // A body of unknown length has no other framing than that of the new connection.
@@ -96,21 +95,35 @@ pub(super) fn request(parts: &Parts, body: Body, ctx: &Exchange, target: &Target
     Ok(out)
 }
 
-/// The end-to-end headers of a request, with `Via`, and the `Host` it came with.
+struct Copied {
+    headers: HeaderMap,
+    /// The `Host` it came with.
+    host: Option<HeaderValue>,
+    /// Whether it says how long its body is.
+    declared: bool,
+}
+
+/// The end-to-end headers of a request, with `Via`.
 ///
 /// The map is cloned as it is and the few names that do not go on are taken out: a clone copies the table
 /// without hashing a name again, which is a quarter of the work of building a new one.
-fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<(Option<HeaderValue>, HeaderMap), Error> {
+fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copied, Error> {
     let mut host = None;
+    let mut upgrade = None;
     let mut cookies = 0;
     let mut trailers = false;
+    let mut declared = false;
     let mut drop: SmallVec<[HeaderName; 6]> = SmallVec::new();
     for (name, value) in &parts.headers {
         match *name {
             header::HOST => host = Some(value),
             header::VIA if rules.via.names_us(value) => return Err(ErrorKind::LoopDetected.into()),
             // `Expect` was answered by our listener.
-            header::EXPECT | header::TRANSFER_ENCODING | header::UPGRADE | header::PROXY_AUTHORIZATION => drop.push(name.clone()),
+            header::UPGRADE => {
+                drop.push(name.clone());
+                upgrade = Some(value);
+            }
+            header::EXPECT | header::TRANSFER_ENCODING | header::PROXY_AUTHORIZATION => drop.push(name.clone()),
             header::CONNECTION => {
                 drop.push(name.clone());
                 drop.extend(connection_options(value));
@@ -120,6 +133,7 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<(Opt
                 trailers |= value.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
             }
             header::COOKIE => cookies += 1,
+            header::CONTENT_LENGTH => declared = true,
             _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => drop.push(name.clone()),
             _ => {}
         }
@@ -128,7 +142,7 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<(Opt
     for name in &drop {
         out.remove(name);
     }
-    let upgrade = parts.headers.get(header::UPGRADE).filter(|_| !h2 && ctx.wants_upgrade());
+    let upgrade = upgrade.filter(|_| !h2 && ctx.wants_upgrade());
     if let Some(protocol) = upgrade {
         out.insert(header::UPGRADE, protocol.clone());
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -150,7 +164,7 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<(Opt
     if h2 {
         out.remove(header::HOST);
     }
-    Ok((host, out))
+    Ok(Copied { host, headers: out, declared })
 }
 
 /// RFC 9113 §8.2.3: the crumbs of HTTP/2 become one `Cookie` before HTTP/1.1.
@@ -165,6 +179,9 @@ fn join_cookies(headers: &mut HeaderMap) {
 fn connection_options(value: &HeaderValue) -> SmallVec<[HeaderName; 2]> {
     let known: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
     let mut listed = SmallVec::new();
+    if known[..2].contains(&value.as_bytes()) {
+        return listed;
+    }
     for option in value.as_bytes().split(|b| *b == b',') {
         let option = option.trim_ascii();
         if option.is_empty() || known.iter().any(|k| option.eq_ignore_ascii_case(k)) {

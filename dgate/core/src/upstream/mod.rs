@@ -14,6 +14,7 @@ mod balance;
 mod client;
 mod connect;
 mod forward;
+mod gate;
 mod pool;
 mod upgrade;
 
@@ -518,20 +519,5 @@ impl Service<Request> for Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream").field("endpoints", &self.shared.endpoints).finish_non_exhaustive()
-    }
-}
-#[cfg(test)]
-mod sizes {
-    #[test]
-    fn sizes() {
-        let u = super::Upstream::builder().endpoint("http://127.0.0.1:1").retry(Default::default()).build().unwrap();
-        let ctx = super::Exchange::new(Default::default());
-        let (parts, body) = super::Request::new(super::Body::empty()).into_parts();
-        let tried = Default::default();
-        eprintln!("send {}", std::mem::size_of_val(&u.send(&ctx, &parts, super::Body::empty(), &u.shared.endpoints[0])));
-        eprintln!("open {}", std::mem::size_of_val(&u.open(&u.shared.endpoints[0])));
-        eprintln!("attempt {}", std::mem::size_of_val(&u.attempt(&ctx, &parts, body, &tried)));
-        eprintln!("forward {}", std::mem::size_of_val(&u.clone().forward(super::Request::new(super::Body::empty()))));
-        eprintln!("request {}", std::mem::size_of::<super::Request>());
     }
 }

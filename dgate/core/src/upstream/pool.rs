@@ -6,6 +6,7 @@
 //! next user or the sweep finds out that it was closed. HTTP/2 connections are tasks, shared by requests.
 
 use super::connect::{Stream, probing};
+use super::gate::Gate;
 use crate::body::Body;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
@@ -47,17 +48,19 @@ pub fn worker() -> usize {
 pub(super) struct H1 {
     pub(super) send: http1::SendRequest<Body>,
     pub(super) conn: http1::Connection<TokioIo<Stream>, Body>,
+    pub(super) gate: Gate,
     rested: Instant,
 }
 
 impl H1 {
     pub(super) fn new(send: http1::SendRequest<Body>, conn: http1::Connection<TokioIo<Stream>, Body>) -> Box<Self> {
-        Box::new(Self { send, conn, rested: Instant::now() })
+        Box::new(Self { send, conn, gate: Gate::new(), rested: Instant::now() })
     }
 
     /// Drives the connection; whether it can take a request.
     pub(super) fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        Pin::new(&mut self.conn).poll(cx).is_pending() && self.send.is_ready()
+        let Self { conn, gate, send, .. } = self;
+        gate.poll(cx, |cx| Pin::new(&mut *conn).poll(cx)).is_pending() && send.is_ready()
     }
 }
 
