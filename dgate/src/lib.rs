@@ -17,7 +17,7 @@
 //! | 5 | [`resource`] [`config`] | what is declared |
 //! | 7 | [`snapshot`] | what is compiled and live |
 //! | 8 | [`control`] | the only way to change anything |
-//! | 9 | [`server`] [`admin`] | listeners and workers; the Admin API |
+//! | 9 | `gateway` [`server`] [`admin`] | what answers; listeners and workers; the Admin API |
 //! | 10 | `cli` | the command line |
 
 pub use dgate_core::*;

@@ -28,9 +28,9 @@ const GATEWAY: &[&[&str]] = &[
     &["js"],
     &["snapshot"],
     &["store", "control"],
-    &["cluster", "server", "admin"],
+    &["cluster", "server", "admin", "gateway", "plugins"],
     &["cli"],
-    &["gateway", "main"],
+    &["main"],
 ];
 
 /// What `dgate-core` must not depend on, by the start of the name.

@@ -45,6 +45,11 @@ impl Admin {
     /// # Errors
     /// An address that is none, is not on loopback, or cannot be bound.
     pub async fn start(self, gateway: &DGate) -> Result<Running, StartError> {
+        self.start_on(gateway, None).await
+    }
+
+    /// Opens it on a listener that is there already.
+    pub(crate) async fn start_on(self, gateway: &DGate, listener: Option<std::net::TcpListener>) -> Result<Running, StartError> {
         let what = format!("Admin API on {}", self.address);
         let invalid = |text: String| StartError::Io { what: what.clone(), source: std::io::Error::new(std::io::ErrorKind::InvalidInput, text) };
         let address: ListenAddr = self.address.parse().map_err(|e| invalid(format!("{e}")))?;
@@ -52,7 +57,11 @@ impl Admin {
             return Err(invalid("an Admin API without authentication listens on loopback only".to_owned()));
         }
         let io = |source| StartError::Io { what: what.clone(), source };
-        let listener = tokio::net::TcpListener::bind(address.get()).await.map_err(io)?;
+        let listener = match listener {
+            Some(listener) => listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)),
+            None => tokio::net::TcpListener::bind(address.get()).await,
+        };
+        let listener = listener.map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
         let status = Arc::new(Status::default());
         let shared = Shared { gateway: gateway.clone(), status: status.clone(), config: Arc::new(self.config), metrics: Metrics::install() };

@@ -3,8 +3,8 @@
 use super::Shared;
 use super::problem::Refusal;
 use crate::config::{Format, Node, parse};
-use crate::control::{ChangeSet, Options, Stored};
-use crate::resource::{Key, Kind, Spec, read_bundle, write_bundle};
+use crate::control::{ChangeSet, Options};
+use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;

@@ -4,7 +4,7 @@ use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, Running};
 use crate::config::{self, Config, Environment, Limit, Loaded, Node};
 use crate::gateway::{DGate, Settings, StartError, apply_bundle};
-use crate::server::{Listen, Server};
+use crate::server::{Inherited, Listen, Server};
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -41,6 +41,9 @@ impl Serve {
     async fn serve(self, loaded: Loaded) -> Result<(), StartError> {
         let mut signals = Signals::new().map_err(StartError::io("signal handlers"))?;
         let config = loaded.config.clone();
+        if let Some(storage) = &config.storage {
+            tracing::warn!(path = %storage.path.display(), "storage is not supported by this version: changes through the Admin API are kept in memory");
+        }
         let base = loaded.base_dir.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
@@ -49,9 +52,13 @@ impl Serve {
         }
         // Everything that can fail comes before the first connection is taken.
         let listen = listeners(&config, &base)?;
-        let server = Server::start_all(&gateway, listen, config.proxy.workers)?;
+        let mut inherited = Inherited::of_process();
+        let server = Server::start_all(&gateway, listen, config.proxy.workers, &mut inherited)?;
         let admin = match config.admin.listen {
-            Limit::Of(address) => Some(Admin::configured(address, config.admin.clone()).start(&gateway).await?),
+            Limit::Of(address) => {
+                let listener = inherited.take(address.get());
+                Some(Admin::configured(address, config.admin.clone()).start_on(&gateway, listener).await?)
+            }
             Limit::None => None,
         };
         for address in server.addresses() {

@@ -1,8 +1,7 @@
 //! ChangeSets: what is wished, how it is checked against the state, and why it may be refused.
 
-use super::state::State;
 use crate::config::{Diagnostic, Span};
-use crate::resource::{Bundle, Key, Kind, Spec};
+use crate::resource::{Bundle, Key, Kind, Spec, State};
 use crate::snapshot::{Problem, ProblemKind};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -226,7 +225,8 @@ fn delete(next: &mut State, key: Key, cascade: bool, changes: &mut Vec<Change>) 
             .collect(),
         Kind::Domain | Kind::Route => Vec::new(),
     };
-    if !by.is_empty() && !(cascade && key.kind == Kind::Namespace) {
+    let cascade = cascade && key.kind == Kind::Namespace;
+    if !by.is_empty() && !cascade {
         return Err(Rejection::Referenced { key, by });
     }
     for key in by.into_iter().chain([key]) {

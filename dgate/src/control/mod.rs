@@ -2,11 +2,10 @@
 //! state, committed as a whole, numbered, compiled and swapped in; nothing half-applies.
 
 mod change;
-mod state;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
-pub use state::{State, Stored};
 
+use crate::resource::State;
 use crate::snapshot::{Compiler, Globals, Snapshot};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
@@ -56,13 +55,13 @@ impl Control {
         let current = self.state();
         let (next, applied) = change::plan(&current, change, options)?;
         let Some((mut next, located)) = next else { return Ok(applied) };
+        next.seal();
         let previous = self.snapshot.load_full();
         let locate = |key: &crate::resource::Key| located.get(key).cloned();
         let snapshot = compiler.compile(&next, Some(&previous)).map_err(|p| Rejection::from_problems(p, &locate))?;
         if options.dry_run {
             return Ok(Applied { revision: current.revision(), ..applied });
         }
-        next.seal();
         tracing::info!(revision = next.revision(), changes = applied.changes.len(), "configuration changed");
         self.snapshot.store(Arc::new(snapshot));
         *self.state.lock() = Arc::new(next);

@@ -5,7 +5,7 @@ use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node};
 use crate::control::{ChangeSet, Control, Options, Rejection};
 use crate::resource::read_bundle;
 use crate::server::{self, Server};
-use crate::snapshot::Compiler;
+use crate::snapshot::{Compiler, Globals};
 use crate::snapshot::router::Pattern;
 use dgate_core::layer::RetryConfig;
 use dgate_core::pipeline::Inner;
@@ -19,7 +19,7 @@ use tower_layer::Layer;
 #[derive(Default)]
 pub struct Builder {
     layers: Vec<PipelineLayer>,
-    routes: Vec<(String, Result<Pipeline, String>)>,
+    routes: Vec<(String, Own)>,
     registry: Registry,
     config: Option<Config>,
     resources: Option<Node>,
@@ -27,6 +27,28 @@ pub struct Builder {
     file: Option<PathBuf>,
     #[cfg(feature = "admin")]
     admin: Option<crate::admin::Admin>,
+}
+
+/// A route that the program brings.
+enum Own {
+    /// To a URL; made when the configuration is known.
+    Proxy(String),
+    Stack(Pipeline),
+}
+
+impl Own {
+    fn pipeline(self, globals: &Globals) -> Result<Pipeline, String> {
+        match self {
+            Self::Stack(stack) => Ok(stack),
+            Self::Proxy(url) => {
+                let mut upstream = Upstream::builder().endpoint(url).retry(RetryConfig::default());
+                if let Some(via) = &globals.via {
+                    upstream = upstream.via(via.clone());
+                }
+                upstream.build().map(Upstream::pipeline).map_err(|e| e.to_string())
+            }
+        }
+    }
 }
 
 /// Why a gateway does not start. Its text has one line for each thing that is wrong.
@@ -85,14 +107,13 @@ impl Builder {
 
     /// Sends what matches a path to an upstream, with the retries and time limits that a service has by default.
     pub fn proxy(mut self, path: &str, url: impl Into<String>) -> Self {
-        let upstream = Upstream::builder().endpoint(url).retry(RetryConfig::default()).build();
-        self.routes.push((path.to_owned(), upstream.map(Upstream::pipeline).map_err(|e| e.to_string())));
+        self.routes.push((path.to_owned(), Own::Proxy(url.into())));
         self
     }
 
     /// Sends what matches a path through a stack of one's own. Such routes are in namespace `default`.
     pub fn route<S: Inner>(mut self, path: &str, stack: S) -> Self {
-        self.routes.push((path.to_owned(), Ok(Pipeline::new(stack))));
+        self.routes.push((path.to_owned(), Own::Stack(Pipeline::new(stack))));
         self
     }
 
@@ -147,11 +168,12 @@ impl Builder {
         dgate_core::upstream::set_workers(server::worker_count(config.proxy.workers));
         #[cfg(feature = "plugins")]
         crate::plugins::register(&mut self.registry);
-        let mut compiler = Compiler::new(Arc::new(self.registry), Settings::globals(&config));
+        let globals = Settings::globals(&config);
+        let mut compiler = Compiler::new(Arc::new(self.registry), globals.clone());
         for (path, stack) in self.routes {
             let route = |reason| StartError::Route { path: path.clone(), reason };
             let pattern = Pattern::parse(&path).map_err(|e| route(e.to_string()))?;
-            compiler.own_route(pattern, stack.map_err(route)?);
+            compiler.own_route(pattern, stack.pipeline(&globals).map_err(route)?);
         }
         let control = Control::new(compiler).map_err(|e| StartError::refused(e, self.source.as_deref()))?;
         let resources = self.resources.or_else(|| config.resources.as_ref().map(Node::from_json));
@@ -172,7 +194,7 @@ impl Builder {
         #[cfg(feature = "admin")]
         let admin = self.admin.take();
         let gateway = self.build_now()?;
-        let server = Server::start(&gateway, &[address.as_ref()], 0)?;
+        let server = Server::start(&gateway, &[address.as_ref()], gateway.settings().workers)?;
         #[cfg(feature = "admin")]
         let _admin = match admin {
             Some(admin) => Some(admin.start(&gateway).await?),

@@ -24,6 +24,8 @@ pub struct Settings {
     pub max_connections: Option<usize>,
     /// Connections at one time from one address.
     pub max_connections_per_ip: Option<u32>,
+    /// Threads that serve; 0 is one a core. Read when a server starts.
+    pub workers: usize,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
 }
@@ -53,6 +55,7 @@ impl Settings {
             },
             max_connections: limits.max_connections.get().map(|n| n as usize),
             max_connections_per_ip: limits.max_connections_per_ip.get(),
+            workers: proxy.workers,
             shutdown_timeout: proxy.shutdown_timeout.into(),
         }
     }

@@ -8,12 +8,14 @@ mod domain;
 mod namespace;
 mod route;
 mod service;
+mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
 pub use domain::Domain;
 pub use namespace::Namespace;
 pub use route::Route;
 pub use service::{Balancing, Endpoint, LoadBalancer, Service};
+pub use state::{State, Stored};
 
 use crate::config::{Diagnostic, Key as NodeKey, Node, Span, Value, join, schema_of, typed_at};
 use serde_json::Value as Json;

@@ -244,16 +244,6 @@ impl<S> Wire<S> {
         }
     }
 
-    /// The connection this stream belongs to.
-    pub(super) fn info(&self) -> &Arc<ConnInfo> {
-        &self.info
-    }
-
-    /// The stream itself, with the bytes that were read from it and not yet handed on.
-    pub(super) fn into_inner(self) -> (S, Bytes) {
-        (self.stream, self.ahead)
-    }
-
     /// The status of an answer of hyper's own that was held back.
     pub(super) fn refused(&self) -> Option<StatusCode> {
         self.refused

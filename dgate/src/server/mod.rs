@@ -3,6 +3,7 @@
 
 mod conn;
 mod drain;
+mod inherited;
 mod io;
 mod listener;
 #[cfg(test)]
@@ -22,7 +23,8 @@ use dgate_core::reply::problem_json;
 use dgate_core::upstream::{self, TunnelGuard};
 use dgate_core::{ErrorKind, Request};
 use http::StatusCode;
-use listener::{Accepted, Bounds, accept_loop, bind};
+pub(crate) use inherited::Inherited;
+use listener::{Accepted, Bounds, accept_loop, bind, share};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -62,10 +64,10 @@ impl Server {
                 tls: None,
             });
         }
-        Self::start_all(gateway, addresses, workers)
+        Self::start_all(gateway, addresses, workers, &mut Inherited::none())
     }
 
-    pub(crate) fn start_all(gateway: &DGate, listen: Vec<Listen>, workers: usize) -> Result<Self, StartError> {
+    pub(crate) fn start_all(gateway: &DGate, listen: Vec<Listen>, workers: usize, inherited: &mut Inherited) -> Result<Self, StartError> {
         let workers = worker_count(workers);
         let settings = gateway.settings();
         let drain = Drain::new();
@@ -73,7 +75,11 @@ impl Server {
         let mut addresses = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for one in listen {
-            let bound = bind(one.address, workers).map_err(StartError::io("start"))?;
+            let bound = match inherited.take(one.address) {
+                Some(listener) => share(&listener, workers),
+                None => bind(one.address, workers),
+            };
+            let bound = bound.map_err(StartError::io("start"))?;
             addresses.push(bound[0].local_addr().map_err(StartError::io("start"))?);
             for (mine, socket) in sockets.iter_mut().zip(bound) {
                 mine.push(Socket {
@@ -197,8 +203,9 @@ pub(crate) struct Proxy {
 impl Proxy {
     fn new(gateway: DGate, drain: Drain) -> Self {
         let tunnels = TunnelGuard::new(move || {
-            let guard = drain.guard();
-            async move { guard.draining().await }
+            let guard = Arc::new(drain.guard());
+            let told = guard.clone();
+            (guard, async move { told.draining().await })
         });
         Self { gateway, tunnels }
     }

@@ -7,8 +7,7 @@ use super::router::{Entry, Methods, Pattern, Router};
 use super::stack::stack;
 use super::{Route, Snapshot, Table};
 use crate::config::{Node, PluginUse, join, validate_at};
-use crate::control::{State, Stored};
-use crate::resource::{self, Key, Kind, Spec};
+use crate::resource::{self, Key, Kind, Spec, State, Stored};
 use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::HookSet;
 use dgate_core::metrics::RouteMetrics;
@@ -147,6 +146,9 @@ impl Compiler {
     }
 }
 
+/// A compiled route with what it was declared as.
+type Declared<'a> = (Arc<Route>, &'a resource::Route, &'a Key);
+
 /// One compilation.
 struct Run<'a> {
     compiler: &'a Compiler,
@@ -165,7 +167,7 @@ impl Run<'_> {
                 self.service(key, stored, spec);
             }
         }
-        let mut tables: BTreeMap<&str, Vec<(Arc<Route>, &resource::Route, &Key)>> = BTreeMap::new();
+        let mut tables: BTreeMap<&str, Vec<Declared>> = BTreeMap::new();
         for (key, stored) in self.state.of_kind(Kind::Route) {
             let Spec::Route(spec) = &stored.spec else { continue };
             if let Some(route) = self.route(key, stored, spec, &global) {
@@ -383,7 +385,7 @@ impl Run<'_> {
         }
     }
 
-    fn table(&mut self, namespace: &str, routes: Vec<(Arc<Route>, &resource::Route, &Key)>) {
+    fn table(&mut self, namespace: &str, routes: Vec<Declared>) {
         let own: &[(Pattern, Arc<Route>)] = if namespace == "default" { &self.compiler.own } else { &[] };
         let all: Vec<Arc<Route>> = routes.iter().map(|(r, ..)| r.clone()).chain(own.iter().map(|(_, r)| r.clone())).collect();
         let known = self.old.and_then(|o| o.tables.get(namespace));

@@ -1,5 +1,6 @@
 //! Traffic layers, one a file: floor 2. A layer knows no hook and no other layer.
 
+pub mod adapter;
 pub mod body_limit;
 pub mod headers;
 pub mod retry;
@@ -7,6 +8,7 @@ pub mod rewrite;
 pub mod timeout;
 pub mod trace;
 
+pub use adapter::{AxumLayer, axum};
 pub use body_limit::{BodyLimit, BodyLimitLayer};
 pub use headers::{SetHeaders, SetHeadersLayer};
 pub use retry::{Retry, RetryConfig, RetryLayer};

@@ -74,13 +74,15 @@ impl<S: Inner> Service<Request> for Trace<S> {
     }
 
     fn call(&mut self, mut req: Request) -> Self::Future {
+        // Inside a gateway or another trace layer the exchange is recorded already.
         let known = Exchange::of(&req).cloned();
+        let recorded = known.is_some();
         let ctx = known.unwrap_or_else(|| {
             let ctx = begin(&mut req, Client::default());
             ctx.attach(&mut req);
             ctx
         });
-        let record = Record::new(ctx, &req);
+        let record = if recorded { Record::silent(ctx) } else { Record::new(ctx, &req) };
         Tracing { record: Some(record), inner: self.inner.call(req) }
     }
 }
@@ -166,6 +168,7 @@ fn valid_traceparent(value: &[u8]) -> bool {
 /// What is known of a request until its access record is written.
 pub struct Record {
     ctx: Exchange,
+    silent: bool,
     head: Option<Box<Head>>,
 }
 
@@ -186,7 +189,12 @@ impl Record {
                 host: req.headers().get(header::HOST).cloned(),
             })
         });
-        Self { ctx, head }
+        Self { ctx, silent: false, head }
+    }
+
+    /// A record that only makes answers of errors.
+    fn silent(ctx: Exchange) -> Self {
+        Self { ctx, silent: true, head: None }
     }
 
     /// The exchange of this record.
@@ -204,6 +212,9 @@ impl Record {
             error = Some(cause.kind());
             response
         });
+        if self.silent {
+            return response;
+        }
         let status = response.status();
         let exact = response.body().size_hint().exact();
         if response.body().is_end_stream() {

@@ -363,7 +363,9 @@ impl Upstream {
                     return Err(Error::new(ErrorKind::UpstreamProtocol).with_cause("101 without a request to upgrade"));
                 };
                 let guard = ctx.vars().get::<TunnelGuard>().cloned();
-                upgrade::tunnel(client, io, guard);
+                let protocol = response.headers().get(http::header::UPGRADE);
+                let websocket = protocol.is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"websocket"));
+                upgrade::tunnel(client, io, websocket, guard);
                 response
             }
         };

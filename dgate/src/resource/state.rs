@@ -1,6 +1,6 @@
-//! The resources of one revision.
+//! The resources of one revision. Only `control` writes it.
 
-use crate::resource::{Key, Kind, Spec};
+use super::{Key, Kind, Spec};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// Puts a resource; false when it was just so already.
-    pub(super) fn put(&mut self, spec: Spec, now: OffsetDateTime) -> bool {
+    pub(crate) fn put(&mut self, spec: Spec, now: OffsetDateTime) -> bool {
         let key = spec.key();
         let created_at = match self.resources.get(&key) {
             Some(known) if known.spec == spec => return false,
@@ -73,12 +73,12 @@ impl State {
         true
     }
 
-    pub(super) fn delete(&mut self, key: &Key) -> bool {
+    pub(crate) fn delete(&mut self, key: &Key) -> bool {
         self.resources.remove(key).is_some()
     }
 
     /// Makes this state the next revision.
-    pub(super) fn seal(&mut self) {
+    pub(crate) fn seal(&mut self) {
         self.revision += 1;
     }
 }
