@@ -109,7 +109,9 @@ fn host_of(req: &Request) -> Option<HeaderValue> {
 /// Refuses what is above a limit or could be read in two ways.
 pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
     check_limits(req, &settings.limits).map_err(too_large)?;
-    let bad = |why: &str| Err(Error::new(ErrorKind::BadRequest).with_detail(why));
+    // Where a request ends is as doubtful as the rest of it: nothing more is read from its connection.
+    let ends = |error: Error| error.with_header(header::CONNECTION, HeaderValue::from_static("close"));
+    let bad = |why: &str| Err(ends(Error::new(ErrorKind::BadRequest).with_detail(why)));
     if req.method() == Method::CONNECT {
         return Err(Error::new(ErrorKind::NotImplemented).with_detail("CONNECT is not supported"));
     }
@@ -122,7 +124,7 @@ pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
             header::TRANSFER_ENCODING if coded => return bad("the request has more than one Transfer-Encoding"),
             header::TRANSFER_ENCODING if req.version() < Version::HTTP_11 => return bad("Transfer-Encoding in HTTP/1.0"),
             header::TRANSFER_ENCODING if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
-                return Err(Error::new(ErrorKind::NotImplemented).with_detail("only the transfer coding `chunked` is supported"));
+                return Err(ends(Error::new(ErrorKind::NotImplemented).with_detail("only the transfer coding `chunked` is supported")));
             }
             header::TRANSFER_ENCODING => coded = true,
             _ => {}

@@ -96,7 +96,7 @@ impl DGate {
                 }
                 match &self.0.layered {
                     Some(layered) => Ok(layered.answer(req)),
-                    None => edge.routed(&ctx, req).map(|(pipeline, req)| pipeline.answer(req)),
+                    None => edge.routed(&ctx, &mut req).map(|pipeline| pipeline.answer(req)),
                 }
             }
         };
@@ -132,21 +132,19 @@ impl Future for Handling {
 
 impl Edge {
     /// Finds the route and puts its limit on the body.
-    fn routed(&self, ctx: &Exchange, mut req: Request) -> Result<(Pipeline, Request), Error> {
+    fn routed(&self, ctx: &Exchange, req: &mut Request) -> Result<Pipeline, Error> {
         let snapshot = self.snapshot.load();
         ctx.set_revision(snapshot.revision());
         let known = req.headers().get(header::HOST).cloned();
         let authority = if known.is_none() { req.uri().authority().cloned() } else { None };
         let host = known.as_ref().and_then(|h| h.to_str().ok()).or(authority.as_ref().map(|a| a.as_str())).unwrap_or("");
-        match snapshot.route(host, &mut req) {
+        match snapshot.route(host, req) {
             Routed::Route(route, params) => {
                 ctx.set_route(route.info.clone(), params);
-                let limit = route.max_body.or(self.settings.load().max_body);
-                let req = match limit {
-                    Some(limit) => body_limit::apply(req, limit)?,
-                    None => req,
-                };
-                Ok((route.pipeline.clone(), req))
+                if let Some(limit) = route.max_body.or_else(|| self.settings.load().max_body) {
+                    body_limit::apply(req, limit)?;
+                }
+                Ok(route.pipeline.clone())
             }
             Routed::MethodNotAllowed(methods) => {
                 let allow = methods.allow_header();
@@ -167,8 +165,8 @@ struct RouteAll(Arc<Edge>);
 impl Answer for RouteAll {
     fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
         let ctx = Exchange::ensure(&mut req);
-        match self.0.routed(&ctx, req) {
-            Ok((pipeline, req)) => pipeline.answer(req),
+        match self.0.routed(&ctx, &mut req) {
+            Ok(pipeline) => pipeline.answer(req),
             Err(error) => Box::pin(std::future::ready(Err(error.into()))),
         }
     }

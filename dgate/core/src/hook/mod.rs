@@ -175,18 +175,20 @@ fn record(ctx: &Exchange, hooks: &Arc<dyn Hooks>) {
     ctx.set_hooked();
 }
 
-/// Asks the first recorded request handler; gives the request back when there is none. Whoever ends a
-/// pipeline calls it, so a [`RetryLayer`](crate::layer::RetryLayer) further out asks again.
-pub(crate) async fn handle(ctx: &Exchange, req: Request) -> Result<Result<Response, Request>, BoxError> {
+/// The first recorded request handler. Whoever ends a pipeline asks it instead of going on.
+pub(crate) fn handler(ctx: &Exchange) -> Option<Arc<dyn Hooks>> {
     if !ctx.hooked() {
-        return Ok(Err(req));
+        return None;
     }
-    let handler = ctx.vars().get::<Recorded>().and_then(|r| r.handlers.first().cloned());
-    let Some(handler) = handler else { return Ok(Err(req)) };
+    ctx.vars().get::<Recorded>().and_then(|r| r.handlers.first().cloned())
+}
+
+/// Asks a request handler.
+pub(crate) async fn handle(handler: &dyn Hooks, ctx: &Exchange, req: Request) -> Result<Response, Error> {
     match handler.request_handler(ctx, req).await {
-        Ok(response) => Ok(Ok(response)),
-        Err(Interrupt::Reply(response)) => Ok(Ok(*response)),
-        Err(Interrupt::Fail(error)) => Err(Error::module(error, handler.name(), "request_handler").into()),
+        Ok(response) => Ok(response),
+        Err(Interrupt::Reply(response)) => Ok(*response),
+        Err(Interrupt::Fail(error)) => Err(Error::module(error, handler.name(), "request_handler")),
     }
 }
 

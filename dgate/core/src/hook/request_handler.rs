@@ -15,7 +15,7 @@
 //! # }
 //! ```
 
-use super::{Flow, Hooks, Interrupt, hook_layer};
+use super::{Flow, Hooks, hook_layer};
 use crate::body::{BoxError, BoxFuture, Request, Response};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
@@ -44,11 +44,7 @@ impl RequestHandlerLayer {
 
 async fn run<S: Inner>(hooks: Arc<dyn Hooks>, _inner: S, mut req: Request) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
-    match hooks.request_handler(&ctx, req).await {
-        Ok(response) => Ok(response),
-        Err(Interrupt::Reply(response)) => Ok(*response),
-        Err(Interrupt::Fail(error)) => Err(Error::module(error, hooks.name(), "request_handler").into()),
-    }
+    Ok(super::handle(&*hooks, &ctx, req).await?)
 }
 
 /// The end of a stack without an upstream: asks the request handlers that modules further out recorded.
@@ -59,9 +55,9 @@ impl Answer for Handlers {
     fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
         Box::pin(async move {
             let ctx = Exchange::ensure(&mut req);
-            match super::handle(&ctx, req).await? {
-                Ok(response) => Ok(response),
-                Err(_) => Err(Error::new(ErrorKind::Internal).with_cause("the route has neither a service nor a request handler").into()),
+            match super::handler(&ctx) {
+                Some(handler) => Ok(super::handle(&*handler, &ctx, req).await?),
+                None => Err(Error::new(ErrorKind::Internal).with_cause("the route has neither a service nor a request handler").into()),
             }
         })
     }

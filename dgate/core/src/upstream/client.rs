@@ -35,8 +35,19 @@ pub(super) enum Failure {
 
 /// Sends on an HTTP/1.1 connection, driving it from this task, and gives the connection back to the pool
 /// when the answer is over.
-pub(super) async fn send_h1(mut h1: Box<H1>, req: Request, pools: &Arc<Pools>, idle: Option<Duration>) -> Result<Sent, Failure> {
-    let mut answer = pin!(h1.send.try_send_request(req));
+pub(super) fn send_h1(mut h1: Box<H1>, req: Request, pools: &Arc<Pools>, idle: Option<Duration>) -> impl Future<Output = Result<Sent, Failure>> + Send {
+    // Queued before the future is made, which then need not hold the request.
+    let answer = h1.send.try_send_request(req);
+    drive_h1(h1, answer, pools, idle)
+}
+
+async fn drive_h1(
+    mut h1: Box<H1>,
+    answer: impl Future<Output = Result<http::Response<Incoming>, TrySendError<Request>>>,
+    pools: &Arc<Pools>,
+    idle: Option<Duration>,
+) -> Result<Sent, Failure> {
+    let mut answer = pin!(answer);
     let mut closed = false;
     let answered = {
         let H1 { conn, gate, .. } = &mut *h1;

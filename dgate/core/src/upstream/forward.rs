@@ -110,6 +110,7 @@ struct Copied {
 fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copied, Error> {
     let mut host = None;
     let mut upgrade = None;
+    let mut upgrading = false;
     let mut cookies = 0;
     let mut trailers = false;
     let mut declared = false;
@@ -127,10 +128,11 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
             header::CONNECTION => {
                 drop.push(name.clone());
                 drop.extend(connection_options(value));
+                upgrading |= options(value).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
             }
             header::TE => {
                 drop.push(name.clone());
-                trailers |= value.as_bytes().split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(b"trailers"));
+                trailers |= options(value).any(|t| t.eq_ignore_ascii_case(b"trailers"));
             }
             header::COOKIE => cookies += 1,
             header::CONTENT_LENGTH => declared = true,
@@ -142,7 +144,7 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
     for name in &drop {
         out.remove(name);
     }
-    let upgrade = upgrade.filter(|_| !h2 && ctx.wants_upgrade());
+    let upgrade = upgrade.filter(|_| upgrading && !h2 && ctx.wants_upgrade());
     if let Some(protocol) = upgrade {
         out.insert(header::UPGRADE, protocol.clone());
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -175,6 +177,10 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
+}
+
 /// Headers that a `Connection` lists. Those that say where a request came from cannot be taken away with it.
 fn connection_options(value: &HeaderValue) -> SmallVec<[HeaderName; 2]> {
     let known: [&[u8]; 3] = [b"keep-alive", b"close", b"upgrade"];
@@ -182,8 +188,7 @@ fn connection_options(value: &HeaderValue) -> SmallVec<[HeaderName; 2]> {
     if known[..2].contains(&value.as_bytes()) {
         return listed;
     }
-    for option in value.as_bytes().split(|b| *b == b',') {
-        let option = option.trim_ascii();
+    for option in options(value) {
         if option.is_empty() || known.iter().any(|k| option.eq_ignore_ascii_case(k)) {
             continue;
         }

@@ -315,10 +315,9 @@ impl Upstream {
     async fn forward(self, mut req: Request) -> Result<Response, BoxError> {
         let ctx = Exchange::ensure(&mut req);
         // a module's request handler: answers, nothing below runs
-        let req = match hook::handle(&ctx, req).await? {
-            Ok(response) => return Ok(response),
-            Err(req) => req,
-        };
+        if let Some(handler) = hook::handler(&ctx) {
+            return Ok(hook::handle(&*handler, &ctx, req).await?);
+        }
         let (parts, body) = req.into_parts();
         let tried = Mutex::new(SmallVec::new());
         let attempt = |body| self.attempt(&ctx, &parts, body, &tried);
@@ -414,17 +413,19 @@ impl Upstream {
         let idle = self.timeouts.idle;
         let once = self.shared.retry.as_ref().is_none_or(|policy| !policy.repeats(&parts.method));
         loop {
-            let make = |body, h2| forward::request(parts, body, ctx, &endpoint.target, &endpoint.host, &self.rules, h2);
-            let (result, fresh) = if let Some(h2) = pools.h2() {
-                (client::send_h2(h2, make(body, true)?, idle).await, false)
+            let (connection, fresh) = if let Some(h2) = pools.h2() {
+                (Opened::H2(h2), false)
             } else if let Some(h1) = pools.take(once).await {
-                (client::send_h1(h1, make(body, false)?, pools, idle).await, false)
+                (Opened::H1(h1), false)
             } else {
                 // Rare, and large: boxed, so that it takes no room in the futures of all requests.
-                match Box::pin(self.open(endpoint)).await? {
-                    Opened::H1(h1) => (client::send_h1(h1, make(body, false)?, pools, idle).await, true),
-                    Opened::H2(h2) => (client::send_h2(h2, make(body, true)?, idle).await, true),
-                }
+                (Box::pin(self.open(endpoint)).await?, true)
+            };
+            let h2 = matches!(connection, Opened::H2(_));
+            let req = forward::request(parts, body, ctx, &endpoint.target, &endpoint.host, &self.rules, h2)?;
+            let result = match connection {
+                Opened::H1(h1) => client::send_h1(h1, req, pools, idle).await,
+                Opened::H2(h2) => Box::pin(client::send_h2(h2, req, idle)).await,
             };
             match result {
                 Ok(sent) => return Ok(sent),
