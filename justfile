@@ -82,4 +82,5 @@ doctest:
 # All tests, under the limits of CI
 [group('verify')]
 nextest:
+    cargo build --locked -p dgate --bin dgate
     cargo nextest run --workspace --locked --profile ci --no-fail-fast

@@ -7,7 +7,13 @@ use quote::{format_ident, quote};
 use syn::{ImplItem, ItemImpl, parse_macro_input};
 
 /// The five hooks, as methods of `Plugin`.
-const HOOKS: [&str; 5] = ["fetch_upstream", "request_handler", "request_modifier", "response_modifier", "error_handler"];
+const HOOKS: [&str; 5] = [
+    "fetch_upstream",
+    "request_handler",
+    "request_modifier",
+    "response_modifier",
+    "error_handler",
+];
 
 /// Over `impl Plugin for …`: fills `Plugin::HOOKS` from the hooks that the block implements. rustc checks
 /// everything else.
@@ -18,13 +24,22 @@ pub fn plugin(arguments: TokenStream, item: TokenStream) -> TokenStream {
         return error.to_compile_error().into();
     }
     let block = parse_macro_input!(item as ItemImpl);
-    expand(block).unwrap_or_else(syn::Error::into_compile_error).into()
+    expand(block)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
 }
 
 fn expand(mut block: ItemImpl) -> syn::Result<Tokens> {
-    let names_plugin = block.trait_.as_ref().and_then(|(_, path, _)| path.segments.last()).is_some_and(|s| s.ident == "Plugin");
+    let names_plugin = block
+        .trait_
+        .as_ref()
+        .and_then(|(_, path, _)| path.segments.last())
+        .is_some_and(|s| s.ident == "Plugin");
     if !names_plugin {
-        return Err(syn::Error::new_spanned(&block.self_ty, "#[plugin] goes over `impl Plugin for …`"));
+        return Err(syn::Error::new_spanned(
+            &block.self_ty,
+            "#[plugin] goes over `impl Plugin for …`",
+        ));
     }
     let core = core_path()?;
     let mut set = quote!(#core::HookSet::NONE);
@@ -35,12 +50,17 @@ fn expand(mut block: ItemImpl) -> syn::Result<Tokens> {
                 set = quote!(#set.union(#core::HookSet::#constant));
             }
             ImplItem::Const(constant) if constant.ident == "HOOKS" => {
-                return Err(syn::Error::new_spanned(constant, "HOOKS is written by #[plugin]: remove this line"));
+                return Err(syn::Error::new_spanned(
+                    constant,
+                    "HOOKS is written by #[plugin]: remove this line",
+                ));
             }
             _ => {}
         }
     }
-    block.items.push(syn::parse2(quote!(const HOOKS: #core::HookSet = #set;))?);
+    block
+        .items
+        .push(syn::parse2(quote!(const HOOKS: #core::HookSet = #set;))?);
     Ok(quote!(#block))
 }
 
@@ -60,5 +80,8 @@ fn core_path() -> syn::Result<Tokens> {
             Err(_) => {}
         }
     }
-    Err(syn::Error::new(Span::call_site(), "#[plugin] needs `dgate` or `dgate-core` among the dependencies"))
+    Err(syn::Error::new(
+        Span::call_site(),
+        "#[plugin] needs `dgate` or `dgate-core` among the dependencies",
+    ))
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 use dgate_tests::client::{Conn, DEADLINE, ask, exchange, poll_until};
@@ -21,7 +23,8 @@ fn witness() -> (RawUpstream, TestGateway) {
             conn.write(OK).await?;
         }
     });
-    let gateway = TestGateway::configured(proxy_to(upstream.url()), json!({"proxy": {"workers": 1}}));
+    let gateway =
+        TestGateway::configured(proxy_to(upstream.url()), json!({"proxy": {"workers": 1}}));
     (upstream, gateway)
 }
 
@@ -37,8 +40,13 @@ async fn refused(requests: &[(&str, Vec<u8>)]) {
     for (name, request) in requests {
         let answer = exchange(gateway.addr(), request).await;
         let head = String::from_utf8_lossy(&answer).into_owned();
-        let status = head.strip_prefix("HTTP/1.1 ").and_then(|s| s.get(..3)).unwrap_or("none");
-        let problem = head.to_lowercase().contains("content-type: application/problem+json");
+        let status = head
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|s| s.get(..3))
+            .unwrap_or("none");
+        let problem = head
+            .to_lowercase()
+            .contains("content-type: application/problem+json");
         if !matches!(status, "400" | "501") || !problem {
             wrong.push(format!("{name}: {status}, problem {problem}"));
         }
@@ -46,7 +54,10 @@ async fn refused(requests: &[(&str, Vec<u8>)]) {
     // What was on its way would have come before this one.
     assert_eq!(ask(gateway.addr(), LAST).await.status, 200);
     let received = received(&upstream);
-    assert!(received.starts_with("GET /last ") && received.matches("HTTP/1.1").count() == 1, "{received}");
+    assert!(
+        received.starts_with("GET /last ") && received.matches("HTTP/1.1").count() == 1,
+        "{received}"
+    );
     assert!(wrong.is_empty(), "not refused: {wrong:#?}");
 }
 
@@ -56,7 +67,10 @@ fn named(name: &'static str, request: impl Into<Vec<u8>>) -> (&'static str, Vec<
 
 /// A POST with these header lines and this rest.
 fn post(name: &'static str, lines: &str, rest: &str) -> (&'static str, Vec<u8>) {
-    named(name, format!("POST /bad HTTP/1.1\r\nHost: h\r\n{lines}\r\n{rest}"))
+    named(
+        name,
+        format!("POST /bad HTTP/1.1\r\nHost: h\r\n{lines}\r\n{rest}"),
+    )
 }
 
 #[tokio::test]
@@ -100,7 +114,11 @@ async fn malformed_heads_are_refused() {
         post("folded first line", " X-Fold: a\r\n", ""),
         post("folded length", "Content-Length:\r\n 5\r\n", "hello"),
         post("space before the colon", "Content-Length : 5\r\n", "hello"),
-        post("tab before the colon", "Transfer-Encoding\t: chunked\r\n", "0\r\n\r\n"),
+        post(
+            "tab before the colon",
+            "Transfer-Encoding\t: chunked\r\n",
+            "0\r\n\r\n",
+        ),
         post("space in a name", "X Y: 1\r\n", ""),
         post("no colon", "X-Nothing\r\n", ""),
         post("no name", ": v\r\n", ""),
@@ -108,28 +126,59 @@ async fn malformed_heads_are_refused() {
         post("NUL in a value", "X-Nul: a\0b\r\n", ""),
         post("NUL in a name", "X-\0Nul: a\r\n", ""),
         post("bare CR in a value", "X-Cr: a\rb\r\n", ""),
-        post("bare CR before a header", "X-Cr: a\rContent-Length: 5\r\n", "hello"),
+        post(
+            "bare CR before a header",
+            "X-Cr: a\rContent-Length: 5\r\n",
+            "hello",
+        ),
         post("bare CR in a name", "X\r-Cr: a\r\n", ""),
         post("bare CR as line end", "X-Cr: a\r", "\r\n"),
         post("control character in a value", "X-Ctl: a\x01b\r\n", ""),
         post("escape in a value", "X-Ctl: \x1b[0m\r\n", ""),
         post("delete in a value", "X-Ctl: a\x7fb\r\n", ""),
         named("name that is not ASCII", std::mem::take(&mut latin)),
-        named("bare CR in the request line", "GET /bad\r HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("bare CR after the request line", "GET /bad HTTP/1.1\rHost: h\r\n\r\n"),
-        named("NUL in the target", "GET /b\0ad HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("control character in the target", "GET /b\x01ad HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("space in the target", "GET /b ad HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("tab in the target", "GET /b\tad HTTP/1.1\r\nHost: h\r\n\r\n"),
+        named(
+            "bare CR in the request line",
+            "GET /bad\r HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        named(
+            "bare CR after the request line",
+            "GET /bad HTTP/1.1\rHost: h\r\n\r\n",
+        ),
+        named(
+            "NUL in the target",
+            "GET /b\0ad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        named(
+            "control character in the target",
+            "GET /b\x01ad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        named(
+            "space in the target",
+            "GET /b ad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        named(
+            "tab in the target",
+            "GET /b\tad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
         named("no method", " /bad HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("method that is no token", "GE(T /bad HTTP/1.1\r\nHost: h\r\n\r\n"),
+        named(
+            "method that is no token",
+            "GE(T /bad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
         named("no version", "GET /bad\r\nHost: h\r\n\r\n"),
         named("version 2.0", "GET /bad HTTP/2.0\r\nHost: h\r\n\r\n"),
         named("version 1.10", "GET /bad HTTP/1.10\r\nHost: h\r\n\r\n"),
         named("other protocol", "GET /bad FTP/1.1\r\nHost: h\r\n\r\n"),
         named("lower case version", "GET /bad http/1.1\r\nHost: h\r\n\r\n"),
-        named("target without a slash", "GET bad HTTP/1.1\r\nHost: h\r\n\r\n"),
-        named("TLS to a plain port", b"\x16\x03\x01\x00\x05hello\r\n\r\n".to_vec()),
+        named(
+            "target without a slash",
+            "GET bad HTTP/1.1\r\nHost: h\r\n\r\n",
+        ),
+        named(
+            "TLS to a plain port",
+            b"\x16\x03\x01\x00\x05hello\r\n\r\n".to_vec(),
+        ),
         named("CONNECT", "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n"),
     ])
     .await;
@@ -139,19 +188,52 @@ async fn malformed_heads_are_refused() {
 async fn a_request_for_no_host_or_for_two_is_refused() {
     refused(&[
         named("no host", "GET /bad HTTP/1.1\r\n\r\n"),
-        named("two hosts", "GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"),
-        named("the same host twice", "GET /bad HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n"),
+        named(
+            "two hosts",
+            "GET /bad HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+        ),
+        named(
+            "the same host twice",
+            "GET /bad HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n",
+        ),
         named("empty host", "GET /bad HTTP/1.1\r\nHost:\r\n\r\n"),
-        named("two hosts in a list", "GET /bad HTTP/1.1\r\nHost: a, b\r\n\r\n"),
+        named(
+            "two hosts in a list",
+            "GET /bad HTTP/1.1\r\nHost: a, b\r\n\r\n",
+        ),
         named("host with a path", "GET /bad HTTP/1.1\r\nHost: a/b\r\n\r\n"),
-        named("host with a query", "GET /bad HTTP/1.1\r\nHost: a?b\r\n\r\n"),
-        named("host with a space", "GET /bad HTTP/1.1\r\nHost: a b\r\n\r\n"),
-        named("host with credentials", "GET /bad HTTP/1.1\r\nHost: u@a\r\n\r\n"),
-        named("host with a backslash", "GET /bad HTTP/1.1\r\nHost: a\\b\r\n\r\n"),
-        named("absolute target of another host", "GET http://a/bad HTTP/1.1\r\nHost: b\r\n\r\n"),
-        named("absolute target of another port", "GET http://a:81/bad HTTP/1.1\r\nHost: a\r\n\r\n"),
-        named("absolute target with credentials", "GET http://u:p@a/bad HTTP/1.1\r\nHost: a\r\n\r\n"),
-        named("absolute target and no host", "GET http://a/bad HTTP/1.1\r\n\r\n"),
+        named(
+            "host with a query",
+            "GET /bad HTTP/1.1\r\nHost: a?b\r\n\r\n",
+        ),
+        named(
+            "host with a space",
+            "GET /bad HTTP/1.1\r\nHost: a b\r\n\r\n",
+        ),
+        named(
+            "host with credentials",
+            "GET /bad HTTP/1.1\r\nHost: u@a\r\n\r\n",
+        ),
+        named(
+            "host with a backslash",
+            "GET /bad HTTP/1.1\r\nHost: a\\b\r\n\r\n",
+        ),
+        named(
+            "absolute target of another host",
+            "GET http://a/bad HTTP/1.1\r\nHost: b\r\n\r\n",
+        ),
+        named(
+            "absolute target of another port",
+            "GET http://a:81/bad HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        named(
+            "absolute target with credentials",
+            "GET http://u:p@a/bad HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        named(
+            "absolute target and no host",
+            "GET http://a/bad HTTP/1.1\r\n\r\n",
+        ),
     ])
     .await;
 }
@@ -167,12 +249,25 @@ async fn reframed(cases: &[(&str, String, &str)]) {
         let requests = upstream.requests();
         let seen = requests.last().unwrap();
         assert_eq!(requests.len(), before + 1, "{name}");
-        assert_eq!((&seen.body[..], seen.complete), (body.as_bytes(), true), "{name}");
-        let framings = [seen.header("content-length"), seen.header("transfer-encoding")];
-        assert!(framings.iter().flatten().count() <= 1, "{name}: {framings:?}");
+        assert_eq!(
+            (&seen.body[..], seen.complete),
+            (body.as_bytes(), true),
+            "{name}"
+        );
+        let framings = [
+            seen.header("content-length"),
+            seen.header("transfer-encoding"),
+        ];
+        assert!(
+            framings.iter().flatten().count() <= 1,
+            "{name}: {framings:?}"
+        );
         for (smuggled, value) in &seen.headers {
             let text = value.to_str().unwrap_or("");
-            assert!(smuggled != "x-smuggled" && !text.contains(['\r', '\n']), "{name}");
+            assert!(
+                smuggled != "x-smuggled" && !text.contains(['\r', '\n']),
+                "{name}"
+            );
         }
     }
 }
@@ -201,15 +296,31 @@ async fn a_length_beside_chunked_does_not_smuggle_a_request() {
     let gateway = TestGateway::start(proxy_to(upstream.url()));
     let inner = "GET /smuggled HTTP/1.1\r\nHost: h\r\n\r\n";
     for (name, request) in [
-        ("CL.TE", format!("POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}", 5 + inner.len())),
-        ("TE.CL", format!("POST /ok HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len())),
+        (
+            "CL.TE",
+            format!(
+                "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{inner}",
+                5 + inner.len()
+            ),
+        ),
+        (
+            "TE.CL",
+            format!(
+                "POST /ok HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n{:x}\r\n{inner}\r\n0\r\n\r\n",
+                inner.len()
+            ),
+        ),
     ] {
         let mut conn = Conn::open(gateway.addr()).await;
         conn.send(request).await;
         let answer = conn.read_response().await;
         assert!([200, 400].contains(&answer.status), "{name}");
         // What follows could be meant as a request or as a body: the connection ends instead.
-        assert_eq!(String::from_utf8_lossy(&conn.read_to_close().await), "", "{name}");
+        assert_eq!(
+            String::from_utf8_lossy(&conn.read_to_close().await),
+            "",
+            "{name}"
+        );
     }
     assert!(upstream.requests().iter().all(|r| r.path() == "/ok"));
 }
@@ -222,7 +333,10 @@ async fn a_broken_chunked_body_never_looks_complete_to_the_upstream() {
         ("size with a prefix", "0x5\r\nhello\r\n0\r\n\r\n"),
         ("signed size", "+5\r\nhello\r\n0\r\n\r\n"),
         ("empty size", "\r\nhello\r\n0\r\n\r\n"),
-        ("size above 64 bits", "10000000000000005\r\nhello\r\n0\r\n\r\n"),
+        (
+            "size above 64 bits",
+            "10000000000000005\r\nhello\r\n0\r\n\r\n",
+        ),
         ("data longer than its size", "3\r\nhello\r\n0\r\n\r\n"),
         ("no line end after the data", "5\r\nhello0\r\n\r\n"),
         ("space inside the size", "5 5\r\nhello\r\n0\r\n\r\n"),
@@ -230,17 +344,32 @@ async fn a_broken_chunked_body_never_looks_complete_to_the_upstream() {
         ("bare LF in an extension", "5;a\nhello\r\n0\r\n\r\n"),
         ("bare CR in an extension", "5;a\rb\r\nhello\r\n0\r\n\r\n"),
     ] {
-        let upstream = RawUpstream::start(|mut conn| async move { conn.hold().await });
+        let ended = Arc::new(AtomicUsize::new(0));
+        let upstream = RawUpstream::start({
+            let ended = ended.clone();
+            move |mut conn| {
+                let ended = ended.clone();
+                async move {
+                    conn.hold().await?;
+                    ended.fetch_add(1, SeqCst);
+                    Ok(())
+                }
+            }
+        });
         let gateway = TestGateway::start(proxy_to(upstream.url()));
-        let request = format!("POST /bad HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let request =
+            format!("POST /bad HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
         let mut conn = Conn::open(gateway.addr()).await;
         let _ = conn.try_send(request).await;
         let answer = conn.read_to_close().await;
         let head = String::from_utf8_lossy(&answer);
-        assert!(head.is_empty() || head.starts_with("HTTP/1.1 400 "), "{name}: {head}");
-        // The end of the gateway's connection is the end of what the upstream gets.
+        assert!(
+            head.is_empty() || head.starts_with("HTTP/1.1 400 "),
+            "{name}: {head}"
+        );
+        // What the upstream gets has ended too, and with it all that could still come.
         poll_until(DEADLINE, name, async || {
-            upstream.connections() == 0 || upstream.failures().len() + 1 >= upstream.connections()
+            ended.load(SeqCst) + upstream.failures().len() == upstream.connections()
         })
         .await;
         let received = received(&upstream);
@@ -252,14 +381,28 @@ async fn a_broken_chunked_body_never_looks_complete_to_the_upstream() {
 async fn a_request_that_breaks_off_never_looks_complete_to_the_upstream() {
     let upstream = TestUpstream::echo();
     let gateway = TestGateway::start(proxy_to(upstream.url()));
-    for (framing, part) in [("Content-Length: 9", "half"), ("Transfer-Encoding: chunked", "4\r\nhalf\r\n")] {
+    for (framing, part) in [
+        ("Content-Length: 9", "half"),
+        ("Transfer-Encoding: chunked", "4\r\nhalf\r\n"),
+    ] {
         let before = upstream.requests().len();
-        let mut conn = Conn::open(gateway.addr()).await.within(Duration::from_secs(5));
-        conn.send(format!("POST /broken HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n{part}")).await;
-        poll_until(DEADLINE, "the upstream's connection", async || upstream.connections() > 0).await;
+        let mut conn = Conn::open(gateway.addr())
+            .await
+            .within(Duration::from_secs(5));
+        conn.send(format!(
+            "POST /broken HTTP/1.1\r\nHost: h\r\n{framing}\r\n\r\n{part}"
+        ))
+        .await;
+        poll_until(DEADLINE, "the upstream's connection", async || {
+            upstream.connections() > 0
+        })
+        .await;
         conn.finish().await;
         conn.read_to_close().await;
-        poll_until(DEADLINE, "the broken request", async || upstream.requests().len() > before).await;
+        poll_until(DEADLINE, "the broken request", async || {
+            upstream.requests().len() > before
+        })
+        .await;
         let last = upstream.requests().pop().unwrap();
         assert!(!last.complete, "{framing}");
     }

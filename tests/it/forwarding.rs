@@ -32,7 +32,11 @@ const LIES: &str = "X-Forwarded-For: 203.0.113.7\r\nX-Forwarded-Proto: https\r\n
 #[tokio::test]
 async fn an_untrusted_peer_is_told_of_as_it_is() {
     let (upstream, gateway) = world(json!({}));
-    for headers in ["", LIES, "Connection: X-Forwarded-For, X-Forwarded-Host\r\n"] {
+    for headers in [
+        "",
+        LIES,
+        "Connection: X-Forwarded-For, X-Forwarded-Host\r\n",
+    ] {
         let seen = seen(&gateway, &upstream, headers).await;
         let port = gateway.addr().port().to_string();
         for (name, value) in [
@@ -63,7 +67,10 @@ async fn via_names_this_hop_after_earlier_ones() {
     let first = seen(&gateway, &upstream, "Via: 1.0 fred\r\n").await;
     let hops = all(&first, "via").join(", ");
     let ours = hops.strip_prefix("1.0 fred, 1.1 dgate-").unwrap();
-    assert!(ours.len() == 8 && ours.bytes().all(|b| b.is_ascii_hexdigit()), "{hops}");
+    assert!(
+        ours.len() == 8 && ours.bytes().all(|b| b.is_ascii_hexdigit()),
+        "{hops}"
+    );
 
     let (upstream, gateway) = world(json!({"proxy": {"via": "edge-1"}}));
     let named = seen(&gateway, &upstream, "").await;
@@ -75,7 +82,10 @@ async fn a_request_that_comes_round_again_is_a_508() {
     let gateway = TestGateway::start(json!({}));
     gateway.apply(proxy_to(gateway.url())).await;
     let answer = ask(gateway.addr(), "GET /round HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    assert_eq!((answer.status, answer.json()["code"].clone()), (508, "loop_detected".into()));
+    assert_eq!(
+        (answer.status, answer.json()["code"].clone()),
+        (508, "loop_detected".into())
+    );
 }
 
 #[tokio::test]
@@ -107,9 +117,17 @@ async fn a_trace_is_continued_or_begun() {
     let continued = seen(&gateway, &upstream, &sent).await;
     assert_eq!(parts(&continued)[1], trace);
     assert_eq!(continued.header("tracestate"), Some("a=b"));
-    for headers in ["", "traceparent: 00-zz-1-1\r\n", "traceparent: 00-00000000000000000000000000000000-00f067aa0ba902b7-01\r\n"] {
+    for headers in [
+        "",
+        "traceparent: 00-zz-1-1\r\n",
+        "traceparent: 00-00000000000000000000000000000000-00f067aa0ba902b7-01\r\n",
+    ] {
         let begun = parts(&seen(&gateway, &upstream, headers).await);
-        assert_eq!(begun.iter().map(String::len).collect::<Vec<_>>(), [2, 32, 16, 2], "{headers}");
+        assert_eq!(
+            begun.iter().map(String::len).collect::<Vec<_>>(),
+            [2, 32, 16, 2],
+            "{headers}"
+        );
         assert!(begun[1].bytes().any(|b| b != b'0'), "{headers}");
     }
 }
@@ -131,12 +149,20 @@ async fn hop_by_hop_headers_stay_behind_on_both_sides() {
         assert_eq!(answer.header(name), None, "{name}");
     }
     assert_eq!(answer.header("x-public"), Some("2"));
-    assert_eq!(answer.headers_named("set-cookie").collect::<Vec<_>>(), ["a=1; Path=/", "b=2, 3"]);
-    let sent = String::from_utf8(upstream.received(0)).unwrap().to_lowercase();
+    assert_eq!(
+        answer.headers_named("set-cookie").collect::<Vec<_>>(),
+        ["a=1; Path=/", "b=2, 3"]
+    );
+    let sent = String::from_utf8(upstream.received(0))
+        .unwrap()
+        .to_lowercase();
     for name in ["x-secret-hop", "keep-alive:", "proxy-connection", "gzip"] {
         assert!(!sent.contains(name), "{name} in {sent}");
     }
-    assert!(sent.contains("\r\nx-kept: 2\r\n") && sent.contains("\r\nx-empty:"), "{sent}");
+    assert!(
+        sent.contains("\r\nx-kept: 2\r\n") && sent.contains("\r\nx-empty:"),
+        "{sent}"
+    );
 }
 
 #[tokio::test]
@@ -154,13 +180,26 @@ async fn host_is_the_services_unless_it_is_to_be_kept() {
         ],
     }));
     let own = upstream.addr().to_string();
-    for (path, host) in [("/plain", &*own), ("/hosted", "shop.test:8443"), ("/route-hosted", "shop.test:8443"), ("/route-plain", &*own)] {
+    for (path, host) in [
+        ("/plain", &*own),
+        ("/hosted", "shop.test:8443"),
+        ("/route-hosted", "shop.test:8443"),
+        ("/route-plain", &*own),
+    ] {
         // An absolute target says the same as Host.
         for target in [path.to_owned(), format!("http://shop.test:8443{path}")] {
-            let answer = ask(gateway.addr(), format!("GET {target} HTTP/1.1\r\nHost: shop.test:8443\r\n\r\n")).await;
+            let answer = ask(
+                gateway.addr(),
+                format!("GET {target} HTTP/1.1\r\nHost: shop.test:8443\r\n\r\n"),
+            )
+            .await;
             assert_eq!(answer.status, 200, "{target}");
             let seen = upstream.requests().pop().unwrap();
-            assert_eq!((all(&seen, "host"), seen.path()), (vec![host], path), "{target}");
+            assert_eq!(
+                (all(&seen, "host"), seen.path()),
+                (vec![host], path),
+                "{target}"
+            );
         }
     }
 }
@@ -171,13 +210,27 @@ async fn response_headers_are_on_every_answer() {
     let upstream = TestUpstream::echo();
     let mut bundle = proxy_to(upstream.url());
     let dead_service = json!({"name": "dead", "urls": [format!("http://{}", dead.addr())], "retry": {"attempts": 0}});
-    bundle["services"].as_array_mut().unwrap().push(dead_service);
+    bundle["services"]
+        .as_array_mut()
+        .unwrap()
+        .push(dead_service);
     let routes = bundle["routes"].as_array_mut().unwrap();
     routes.push(json!({"name": "dead", "paths": ["/dead"], "service": "dead"}));
-    let gateway = TestGateway::configured(bundle, json!({"proxy": {"response_headers": {"X-Edge": "edge-1"}}}));
+    let gateway = TestGateway::configured(
+        bundle,
+        json!({"proxy": {"response_headers": {"X-Edge": "edge-1"}}}),
+    );
     for (path, status) in [("/x", 200), ("/dead", 502)] {
-        let answer = ask(gateway.addr(), format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n")).await;
-        assert_eq!((answer.status, answer.header("x-edge")), (status, Some("edge-1")), "{path}");
+        let answer = ask(
+            gateway.addr(),
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"),
+        )
+        .await;
+        assert_eq!(
+            (answer.status, answer.header("x-edge")),
+            (status, Some("edge-1")),
+            "{path}"
+        );
     }
 }
 
@@ -187,15 +240,38 @@ async fn an_error_is_a_problem_that_tells_nothing_of_the_inside() {
     let mut bundle = proxy_to(format!("http://{}", dead.addr()));
     bundle["routes"][0]["paths"] = json!(["/dead"]);
     let gateway = TestGateway::start(bundle);
-    for (path, status, code) in [("/dead", 502, "upstream_connect_failed"), ("/none", 404, "no_route")] {
-        let answer = ask(gateway.addr(), format!("GET {path} HTTP/1.1\r\nHost: h\r\nX-Request-Id: abc-1\r\n\r\n")).await;
+    for (path, status, code) in [
+        ("/dead", 502, "upstream_connect_failed"),
+        ("/none", 404, "no_route"),
+    ] {
+        let answer = ask(
+            gateway.addr(),
+            format!("GET {path} HTTP/1.1\r\nHost: h\r\nX-Request-Id: abc-1\r\n\r\n"),
+        )
+        .await;
         let problem = answer.json();
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        assert_eq!((answer.status, &problem["status"]), (status, &status.into()));
-        assert_eq!((&problem["code"], &problem["request_id"]), (&code.into(), &"abc-1".into()));
+        assert_eq!(
+            answer.header("content-type"),
+            Some("application/problem+json")
+        );
+        assert_eq!(
+            (answer.status, &problem["status"]),
+            (status, &status.into())
+        );
+        assert_eq!(
+            (&problem["code"], &problem["request_id"]),
+            (&code.into(), &"abc-1".into())
+        );
         assert_eq!(problem["type"], format!("urn:dgate:error:{code}"));
-        assert!(problem["title"].is_string() && !answer.text().contains("127.0.0.1"), "{problem}");
-        let head = ask(gateway.addr(), format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        assert!(
+            problem["title"].is_string() && !answer.text().contains("127.0.0.1"),
+            "{problem}"
+        );
+        let head = ask(
+            gateway.addr(),
+            format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n"),
+        )
+        .await;
         assert_eq!((head.status, head.body.len()), (status, 0));
     }
 }
@@ -207,5 +283,8 @@ async fn an_upstream_slower_than_the_request_timeout_is_a_504() {
     bundle["services"][0]["timeouts"] = json!({"request": "200ms"});
     let gateway = TestGateway::start(bundle);
     let answer: Reply = ask(gateway.addr(), "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
-    assert_eq!((answer.status, answer.json()["code"].clone()), (504, "upstream_timeout".into()));
+    assert_eq!(
+        (answer.status, answer.json()["code"].clone()),
+        (504, "upstream_timeout".into())
+    );
 }

@@ -1,12 +1,21 @@
 //! The integration tests, one binary: what has to do with order, protocols or the shape of the
 //! source tree. One subject a file.
 
+mod admin;
 mod ambiguous;
+mod builder;
+mod config;
+mod connections;
 mod docs;
+mod drain;
 mod floors;
 mod forwarding;
 mod hooks;
+mod http2;
 mod layers;
 mod limits;
 mod routing;
+mod state;
+mod streaming;
+mod upgrade;
 mod upstream;

@@ -157,7 +157,11 @@ async fn nothing_climbs_out_of_a_services_base_path() {
         ("/s/x%2F..%2Fy", "/base/v2/x%2F..%2Fy"),
     ] {
         let head = format!("GET {sent} HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!(ask(gateway.addr(), head).await.json()["path"], seen, "{sent}");
+        assert_eq!(
+            ask(gateway.addr(), head).await.json()["path"],
+            seen,
+            "{sent}"
+        );
     }
 }
 
@@ -182,7 +186,11 @@ async fn strip_path_takes_the_literal_prefix() {
         ("/a%20b/c/d", "/d"),
     ] {
         let head = format!("GET {sent} HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!(ask(gateway.addr(), head).await.json()["path"], seen, "{sent}");
+        assert_eq!(
+            ask(gateway.addr(), head).await.json()["path"],
+            seen,
+            "{sent}"
+        );
     }
 }
 
@@ -201,9 +209,16 @@ async fn a_method_that_no_route_of_the_path_takes_is_a_405_with_all_that_are() {
         assert_eq!(table.hit(method, "/m", "").await, route);
     }
     let answer = table.ask("POST", "/m", "").await;
-    assert_eq!((answer.status, answer.json()["code"].clone()), (405, "method_not_allowed".into()));
+    assert_eq!(
+        (answer.status, answer.json()["code"].clone()),
+        (405, "method_not_allowed".into())
+    );
     let allow = answer.header("allow").unwrap();
-    let mut allow: Vec<_> = allow.split(',').map(str::trim).filter(|m| *m != "HEAD").collect();
+    let mut allow: Vec<_> = allow
+        .split(',')
+        .map(str::trim)
+        .filter(|m| *m != "HEAD")
+        .collect();
     allow.sort_unstable();
     assert_eq!(allow, ["DELETE", "GET", "PUT"]);
     // A wider route takes what the narrower one does not.
@@ -244,9 +259,16 @@ async fn matchers_on_headers_and_query_must_all_hold() {
         ("/p", "", json!("any")),
         ("/p", "x-beta: 1\r\n", json!("beta")),
     ] {
-        assert_eq!(table.hit("GET", target, headers).await, expected, "{target} {headers}");
+        assert_eq!(
+            table.hit("GET", target, headers).await,
+            expected,
+            "{target} {headers}"
+        );
     }
 }
+
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+struct Nothing {}
 
 /// Answers with its namespace, and with the parameters of the path.
 struct Tell;
@@ -254,28 +276,39 @@ struct Tell;
 #[plugin]
 impl Plugin for Tell {
     const NAME: &'static str = "tell";
-    type Config = ();
-    fn new((): (), _: &Setup) -> Result<Self, BoxError> {
+    type Config = Nothing;
+    fn new(_: Nothing, _: &Setup) -> Result<Self, BoxError> {
         Ok(Self)
     }
     async fn request_handler(&self, ctx: &Exchange, _: Request) -> Flow<Response> {
         let namespace = ctx.route().map_or("", |r| &*r.namespace);
         let params = ctx.params();
-        Ok(Response::new(Body::from(json!([namespace, params]).to_string())))
+        Ok(Response::new(Body::from(
+            json!([namespace, params]).to_string(),
+        )))
     }
 }
 
 fn telling(bundle: Value) -> TestGateway {
-    TestGateway::serving(DGate::builder().plugin::<Tell>().loaded(loaded(bundle, json!({}))))
+    TestGateway::serving(
+        DGate::builder()
+            .plugin::<Tell>()
+            .loaded(loaded(bundle, json!({}))),
+    )
 }
 
 #[tokio::test]
 async fn a_plugin_sees_percent_decoded_parameters() {
-    let paths = ["/users/{id}", "/d/{month}-{year}", "/files/{*path}", "/plain"];
+    let paths = [
+        "/users/{id}",
+        "/d/{month}-{year}",
+        "/files/{*path}",
+        "/plain",
+    ];
     let routes: Vec<_> = paths
         .iter()
         .enumerate()
-        .map(|(n, path)| json!({"name": format!("r{n}"), "paths": [path], "plugins": [{"name": "tell", "config": null}]}))
+        .map(|(n, path)| json!({"name": format!("r{n}"), "paths": [path], "plugins": [{"name": "tell"}]}))
         .collect();
     let gateway = telling(json!({"namespaces": [{"name": "default"}], "routes": routes}));
     for (sent, params) in [
@@ -311,7 +344,7 @@ async fn domains_choose_the_namespace() {
         let (mut namespaces, mut domains, mut routes) = (Vec::new(), Vec::new(), Vec::new());
         for (name, domain) in case[0].as_object().unwrap() {
             namespaces.push(json!({"name": name}));
-            routes.push(json!({"namespace": name, "name": "r", "paths": ["/**"], "plugins": [{"name": "tell", "config": null}]}));
+            routes.push(json!({"namespace": name, "name": "r", "paths": ["/**"], "plugins": [{"name": "tell"}]}));
             let mut fields = match domain {
                 Value::Null => continue,
                 Value::Array(patterns) => json!({"patterns": patterns}),
@@ -321,10 +354,19 @@ async fn domains_choose_the_namespace() {
             fields["name"] = "d".into();
             domains.push(fields);
         }
-        let gateway = telling(json!({"namespaces": namespaces, "domains": domains, "routes": routes}));
+        let gateway =
+            telling(json!({"namespaces": namespaces, "domains": domains, "routes": routes}));
         for (host, expected) in case[1].as_object().unwrap() {
-            let answer = ask(gateway.addr(), format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
-            let found = if answer.status == 200 { answer.json()[0].clone() } else { answer.status.into() };
+            let answer = ask(
+                gateway.addr(),
+                format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+            )
+            .await;
+            let found = if answer.status == 200 {
+                answer.json()[0].clone()
+            } else {
+                answer.status.into()
+            };
             assert_eq!(found, *expected, "{host}");
         }
     }
@@ -332,7 +374,7 @@ async fn domains_choose_the_namespace() {
 
 #[tokio::test]
 async fn a_namespace_that_a_domain_chose_never_falls_back_to_default() {
-    let tell = json!([{"name": "tell", "config": null}]);
+    let tell = json!([{"name": "tell"}]);
     let gateway = telling(json!({
         "namespaces": [{"name": "default"}, {"name": "shop"}],
         "domains": [{"namespace": "shop", "name": "d", "patterns": ["shop.test"]}],
@@ -341,7 +383,13 @@ async fn a_namespace_that_a_domain_chose_never_falls_back_to_default() {
             {"namespace": "shop", "name": "only", "paths": ["/only"], "plugins": tell},
         ],
     }));
-    let ask_shop = async |path: &str| ask(gateway.addr(), format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n")).await;
+    let ask_shop = async |path: &str| {
+        ask(
+            gateway.addr(),
+            format!("GET {path} HTTP/1.1\r\nHost: shop.test\r\n\r\n"),
+        )
+        .await
+    };
     assert_eq!(ask_shop("/only").await.json()[0], "shop");
     assert_eq!(ask_shop("/other").await.status, 404);
 }

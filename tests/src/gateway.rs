@@ -190,4 +190,3 @@ pub async fn call(
     }
     ask(admin, request + "\r\n" + &body).await
 }
-

@@ -360,7 +360,9 @@ fn build(root: &Path, profile: &Path, stamp: &Path) {
     let name = profile.file_name().and_then(|n| n.to_str());
     let name = name.filter(|n| *n != "debug").unwrap_or("dev");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let target = profile.parent().expect("a profile is in a target directory");
+    let target = profile
+        .parent()
+        .expect("a profile is in a target directory");
     let built = Command::new(cargo)
         .current_dir(root)
         .args(["build", "--quiet", "-p", "dgate", "--bin", "dgate"])

@@ -182,7 +182,9 @@ impl Error {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error.as_ref());
         while let Some(link) = next {
             if let Some(own) = link.downcast_ref::<Error>() {
-                return Self::new(own.kind()).with_detail(own.detail().to_owned()).with_cause(error);
+                return Self::new(own.kind())
+                    .with_detail(own.detail().to_owned())
+                    .with_cause(error);
             }
             if link.is::<http_body_util::LengthLimitError>() {
                 return Self::new(ErrorKind::BodyTooLarge).with_cause(error);
@@ -244,12 +246,19 @@ impl Error {
 
     /// Whether another try may end differently, whatever the method: only when nothing was sent.
     pub fn unsent(&self) -> bool {
-        matches!(self.0.kind, ErrorKind::UpstreamConnect | ErrorKind::ConnectTimeout)
+        matches!(
+            self.0.kind,
+            ErrorKind::UpstreamConnect | ErrorKind::ConnectTimeout
+        )
     }
 
     /// Whether another try may end differently, for a request that may be sent twice.
     pub fn retryable(&self) -> bool {
-        self.unsent() || matches!(self.0.kind, ErrorKind::UpstreamReset | ErrorKind::UpstreamTimeout)
+        self.unsent()
+            || matches!(
+                self.0.kind,
+                ErrorKind::UpstreamReset | ErrorKind::UpstreamTimeout
+            )
     }
 }
 
@@ -259,7 +268,11 @@ impl fmt::Display for Error {
         if let Some(detail) = &self.0.detail {
             write!(f, ": {detail}")?;
         }
-        let mut next = self.0.cause.as_deref().map(|e| e as &(dyn std::error::Error + 'static));
+        let mut next = self
+            .0
+            .cause
+            .as_deref()
+            .map(|e| e as &(dyn std::error::Error + 'static));
         while let Some(cause) = next {
             write!(f, ": {cause}")?;
             next = cause.source();

@@ -175,7 +175,10 @@ impl Exchange {
     }
     /// One path parameter by name.
     pub fn param(&self, name: &str) -> Option<&str> {
-        self.params().iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+        self.params()
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
     }
     /// The consumer, once an authentication plugin has recognised one.
     pub fn identity(&self) -> Option<&Identity> {

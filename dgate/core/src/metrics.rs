@@ -28,7 +28,11 @@ pub struct RouteMetrics {
 impl RouteMetrics {
     /// Handles under these labels, registered at their first use.
     pub fn new(namespace: Arc<str>, route: Arc<str>) -> Self {
-        Self { namespace, route, ..Self::default() }
+        Self {
+            namespace,
+            route,
+            ..Self::default()
+        }
     }
 
     /// Notes one answer that has ended.

@@ -181,7 +181,10 @@ impl PipelineBuilder {
 
     /// Puts the layers around the innermost service.
     pub fn service<S: Inner>(self, service: S) -> Pipeline {
-        self.layers.iter().rev().fold(Pipeline::new(service), |inner, layer| layer.layer(inner))
+        self.layers
+            .iter()
+            .rev()
+            .fold(Pipeline::new(service), |inner, layer| layer.layer(inner))
     }
 }
 

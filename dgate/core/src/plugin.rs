@@ -55,23 +55,45 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     fn new(config: Self::Config, setup: &Setup) -> Result<Self, BoxError>;
 
     /// See [`Hooks::fetch_upstream`].
-    fn fetch_upstream(&self, _ctx: &Exchange, _head: &Parts) -> impl Future<Output = Flow<Option<Target>>> + Send {
+    fn fetch_upstream(
+        &self,
+        _ctx: &Exchange,
+        _head: &Parts,
+    ) -> impl Future<Output = Flow<Option<Target>>> + Send {
         std::future::ready(Ok(None))
     }
     /// See [`Hooks::request_handler`].
-    fn request_handler(&self, _ctx: &Exchange, _req: Request) -> impl Future<Output = Flow<Response>> + Send {
-        std::future::ready(Err(Error::new(ErrorKind::Internal).with_cause("no request handler").into()))
+    fn request_handler(
+        &self,
+        _ctx: &Exchange,
+        _req: Request,
+    ) -> impl Future<Output = Flow<Response>> + Send {
+        std::future::ready(Err(Error::new(ErrorKind::Internal)
+            .with_cause("no request handler")
+            .into()))
     }
     /// See [`Hooks::request_modifier`].
-    fn request_modifier(&self, _ctx: &Exchange, req: Request) -> impl Future<Output = Flow<Request>> + Send {
+    fn request_modifier(
+        &self,
+        _ctx: &Exchange,
+        req: Request,
+    ) -> impl Future<Output = Flow<Request>> + Send {
         std::future::ready(Ok(req))
     }
     /// See [`Hooks::response_modifier`].
-    fn response_modifier(&self, _ctx: &Exchange, res: Response) -> impl Future<Output = Flow<Response>> + Send {
+    fn response_modifier(
+        &self,
+        _ctx: &Exchange,
+        res: Response,
+    ) -> impl Future<Output = Flow<Response>> + Send {
         std::future::ready(Ok(res))
     }
     /// See [`Hooks::error_handler`].
-    fn error_handler(&self, _ctx: &Exchange, err: Error) -> impl Future<Output = Result<Response, Error>> + Send {
+    fn error_handler(
+        &self,
+        _ctx: &Exchange,
+        err: Error,
+    ) -> impl Future<Output = Result<Response, Error>> + Send {
         std::future::ready(Err(err))
     }
 
@@ -94,7 +116,10 @@ pub struct Setup {
 impl Setup {
     /// A setup for a place in a namespace.
     pub fn new(namespace: impl Into<String>, place: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), place: place.into() }
+        Self {
+            namespace: namespace.into(),
+            place: place.into(),
+        }
     }
 }
 
@@ -139,6 +164,9 @@ impl Plugged {
     /// Makes a plugin ready.
     pub fn new<P: Plugin>(plugin: P) -> Self {
         let layer = plugin.layer();
-        Self { hooks: Arc::new(PluginHooks(plugin)), layer }
+        Self {
+            hooks: Arc::new(PluginHooks(plugin)),
+            layer,
+        }
     }
 }

@@ -37,8 +37,21 @@ impl Registry {
     /// Adds a plugin under its name; a later one of the same name replaces it.
     pub fn add<P: Plugin>(&mut self) -> &mut Self {
         let schema = schemars::schema_for!(P::Config).to_value();
-        let make = |config, setup: &Setup| Ok(Plugged::new(P::new(serde_json::from_value(config)?, setup)?));
-        self.0.insert(P::NAME, Arc::new(Entry { name: P::NAME, hooks: P::HOOKS, schema, make }));
+        let make = |config, setup: &Setup| {
+            Ok(Plugged::new(P::new(
+                serde_json::from_value(config)?,
+                setup,
+            )?))
+        };
+        self.0.insert(
+            P::NAME,
+            Arc::new(Entry {
+                name: P::NAME,
+                hooks: P::HOOKS,
+                schema,
+                make,
+            }),
+        );
         self
     }
 

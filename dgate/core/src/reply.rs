@@ -19,7 +19,13 @@ use tower_service::Service;
 pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// The text of a problem document. `request_id` may be empty: then it is left out.
-pub fn problem_json(status: StatusCode, code: &str, title: &str, detail: &str, request_id: &str) -> Bytes {
+pub fn problem_json(
+    status: StatusCode,
+    code: &str,
+    title: &str,
+    detail: &str,
+    request_id: &str,
+) -> Bytes {
     let mut document = serde_json::json!({
         "type": format!("urn:dgate:error:{code}"),
         "title": title,
@@ -35,7 +41,13 @@ pub fn problem_json(status: StatusCode, code: &str, title: &str, detail: &str, r
 
 /// The answer to an error.
 pub fn problem(error: &Error, request_id: &str) -> Response {
-    let text = problem_json(error.status(), error.code(), error.kind().title(), error.detail(), request_id);
+    let text = problem_json(
+        error.status(),
+        error.code(),
+        error.kind().title(),
+        error.detail(),
+        request_id,
+    );
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = error.status();
     let headers = response.headers_mut();

@@ -55,8 +55,13 @@ impl Target {
 impl FromStr for Target {
     type Err = TargetError;
     fn from_str(url: &str) -> Result<Self, TargetError> {
-        let fail = |reason| TargetError { url: url.to_owned(), reason };
-        let uri: Uri = url.parse().map_err(|_| fail("it does not parse as a URL (RFC 3986)"))?;
+        let fail = |reason| TargetError {
+            url: url.to_owned(),
+            reason,
+        };
+        let uri: Uri = url
+            .parse()
+            .map_err(|_| fail("it does not parse as a URL (RFC 3986)"))?;
         let https = match uri.scheme() {
             Some(s) if *s == Scheme::HTTP => false,
             Some(s) if *s == Scheme::HTTPS => true,
@@ -69,12 +74,19 @@ impl FromStr for Target {
         if uri.query().is_some() {
             return Err(fail("a query is not supported here"));
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+        let host = authority
+            .host()
+            .trim_start_matches('[')
+            .trim_end_matches(']');
         if host.is_empty() {
             return Err(fail("it has no host"));
         }
         let port = match authority.port() {
-            Some(port) => Some(port.as_str().parse().map_err(|_| fail("the port is not between 1 and 65535"))?),
+            Some(port) => Some(
+                port.as_str()
+                    .parse()
+                    .map_err(|_| fail("the port is not between 1 and 65535"))?,
+            ),
             None => None,
         };
         if port == Some(0) || authority.as_str().ends_with(':') {

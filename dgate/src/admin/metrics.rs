@@ -9,7 +9,9 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Seconds: from a cached answer on loopback to the default time limit.
-const BUCKETS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+const BUCKETS: [f64; 15] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 /// Histograms keep single samples until they are drained: a second's worth at most.
 const UPKEEP: Duration = Duration::from_secs(1);
 
@@ -47,5 +49,11 @@ pub(super) async fn render(State(shared): State<Shared>) -> impl IntoResponse {
         Some(handle) => handle.render(),
         None => "# this program has a metrics recorder of its own\n".to_owned(),
     };
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    (
+        [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )],
+        text,
+    )
 }

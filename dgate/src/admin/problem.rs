@@ -20,7 +20,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), errors: Vec::new(), more: None }
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            more: None,
+        }
     }
 
     pub(super) fn not_found(detail: impl Into<String>) -> Self {
@@ -32,7 +38,14 @@ impl Refusal {
     }
 
     pub(super) fn invalid(errors: Vec<Diagnostic>) -> Self {
-        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "the input is invalid") }
+        Self {
+            errors,
+            ..Self::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid",
+                "the input is invalid",
+            )
+        }
     }
 
     fn with(mut self, name: &'static str, value: Json) -> Self {
@@ -46,12 +59,29 @@ impl From<Rejection> for Refusal {
         let detail = rejection.to_string();
         match rejection {
             Rejection::Invalid(errors) => Self::invalid(errors),
-            Rejection::Conflict(errors) => Self { errors, ..Self::new(StatusCode::CONFLICT, "conflict", "the input conflicts with what is there") },
-            Rejection::Revision { current, .. } => Self::new(StatusCode::CONFLICT, "revision_mismatch", detail).with("current_revision", current.into()),
-            Rejection::Precondition(_) => Self::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", detail),
+            Rejection::Conflict(errors) => Self {
+                errors,
+                ..Self::new(
+                    StatusCode::CONFLICT,
+                    "conflict",
+                    "the input conflicts with what is there",
+                )
+            },
+            Rejection::Revision { current, .. } => {
+                Self::new(StatusCode::CONFLICT, "revision_mismatch", detail)
+                    .with("current_revision", current.into())
+            }
+            Rejection::Precondition(_) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "precondition_failed",
+                detail,
+            ),
             Rejection::NotFound(_) => Self::not_found(detail),
             Rejection::Referenced { by, .. } => {
-                let by: Vec<_> = by.iter().map(|k| json!({"kind": k.kind.singular(), "key": k.path()})).collect();
+                let by: Vec<_> = by
+                    .iter()
+                    .map(|k| json!({"kind": k.kind.singular(), "key": k.path()}))
+                    .collect();
                 Self::new(StatusCode::CONFLICT, "referenced", detail).with("referrers", by.into())
             }
         }
@@ -69,11 +99,20 @@ impl IntoResponse for Refusal {
             "request_id": random_id().to_str().unwrap_or_default(),
         });
         if !self.errors.is_empty() {
-            body["errors"] = self.errors.iter().map(|d| json!({"pointer": d.pointer, "detail": d.detail})).collect();
+            body["errors"] = self
+                .errors
+                .iter()
+                .map(|d| json!({"pointer": d.pointer, "detail": d.detail}))
+                .collect();
         }
         if let Some((name, value)) = self.more {
             body[name] = value;
         }
-        (self.status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body.to_string()).into_response()
+        (
+            self.status,
+            [(header::CONTENT_TYPE, PROBLEM_JSON)],
+            body.to_string(),
+        )
+            .into_response()
     }
 }

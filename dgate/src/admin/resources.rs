@@ -8,10 +8,12 @@ use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 type Answer = Result<Response, Refusal>;
@@ -22,7 +24,10 @@ const MAX_LIMIT: usize = 1000;
 fn kind(text: &str) -> Result<Kind, Refusal> {
     Kind::parse(text).ok_or_else(|| {
         let known: Vec<_> = Kind::ALL.iter().map(|k| k.singular()).collect();
-        Refusal::not_found(format!("there is no kind `{text}`: kinds are {}", known.join(", ")))
+        Refusal::not_found(format!(
+            "there is no kind `{text}`: kinds are {}",
+            known.join(", ")
+        ))
     })
 }
 
@@ -31,13 +36,31 @@ fn key(path: &[String]) -> Result<Key, Refusal> {
     match path {
         [kind_text, name] => match kind(kind_text)? {
             Kind::Namespace => Ok(Key::namespace(name)),
-            kind => Err(Refusal::not_found(format!("a {kind} is addressed as /{kind}/NAMESPACE/NAME"))),
+            kind => Err(Refusal::not_found(format!(
+                "a {kind} is addressed as /{kind}/NAMESPACE/NAME"
+            ))),
         },
         [kind_text, namespace, name] => match kind(kind_text)? {
-            Kind::Namespace => Err(Refusal::not_found("a namespace is addressed as /namespace/NAME")),
+            Kind::Namespace => Err(Refusal::not_found(
+                "a namespace is addressed as /namespace/NAME",
+            )),
             kind => Ok(Key::new(kind, namespace, name)),
         },
         _ => Err(Refusal::not_found("there is no such call")),
+    }
+}
+
+/// The query string of a call; one that does not fit is a problem, as a body is.
+pub(super) struct Query<T>(T);
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Refusal> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(error) => Err(Refusal::malformed(error.body_text())),
+        }
     }
 }
 
@@ -50,15 +73,29 @@ pub(super) struct ListQuery {
 }
 
 /// `GET /api/v1/{kind}`
-pub(super) async fn list(State(shared): State<Shared>, Path(text): Path<String>, Query(query): Query<ListQuery>) -> Answer {
+pub(super) async fn list(
+    State(shared): State<Shared>,
+    Path(text): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Answer {
     let kind = kind(&text)?;
     let state = shared.gateway.control().state();
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
     let mut found = state
         .of_kind(kind)
         .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
-        .filter(|(_, stored)| query.tag.as_ref().is_none_or(|t| stored.spec.tags().contains(t)))
-        .filter(|(key, _)| query.cursor.as_ref().is_none_or(|after| key.path() > *after));
+        .filter(|(_, stored)| {
+            query
+                .tag
+                .as_ref()
+                .is_none_or(|t| stored.spec.tags().contains(t))
+        })
+        .filter(|(key, _)| {
+            query
+                .cursor
+                .as_ref()
+                .is_none_or(|after| key.path() > *after)
+        });
     let page: Vec<_> = found.by_ref().take(limit).collect();
     let next = found.next().and(page.last()).map(|(key, _)| key.path());
     let items: Vec<Value> = page.iter().map(|(_, stored)| stored.to_json()).collect();
@@ -76,19 +113,33 @@ fn shown(stored: &Stored, status: StatusCode) -> Response {
 fn get(shared: &Shared, path: &[String]) -> Answer {
     let key = key(path)?;
     let state = shared.gateway.control().state();
-    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
+    let stored = state
+        .get(&key)
+        .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
     Ok(shown(stored, StatusCode::OK))
 }
 
 /// What is sent, as a tree: JSON, or YAML when the content type says so.
 fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Node, Refusal> {
     let bytes = bytes.map_err(|e| match e.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is larger than admin.max_body"),
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            "the body is larger than admin.max_body",
+        ),
         _ => Refusal::malformed("the body ended early"),
     })?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
-    let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-    let format = if media.contains("yaml") { Format::Yaml } else { Format::Json };
+    let text =
+        std::str::from_utf8(&bytes).map_err(|_| Refusal::malformed("the body is not UTF-8"))?;
+    let media = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    let format = if media.contains("yaml") {
+        Format::Yaml
+    } else {
+        Format::Json
+    };
     parse(text, format).map_err(|errors| {
         let all: Vec<_> = errors.iter().map(|d| d.render("body")).collect();
         Refusal::malformed(all.join("; "))
@@ -98,8 +149,19 @@ fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Nod
 fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
     let mut options = Options::default();
     if let Some(value) = headers.get(header::IF_MATCH) {
-        let text = value.to_str().unwrap_or("").trim().trim_matches('"');
-        options.if_match = Some(text.parse().map_err(|_| Refusal::new(StatusCode::PRECONDITION_FAILED, "precondition_failed", "If-Match is a revision in quotes, as ETag gives it"))?);
+        let text = value.to_str().unwrap_or("").trim();
+        options.if_exists = text == "*";
+        if !options.if_exists {
+            let revision = text.trim_matches('"').parse();
+            let detail = "If-Match is a revision in quotes, as ETag gives it, or `*`";
+            options.if_match = Some(revision.map_err(|_| {
+                Refusal::new(
+                    StatusCode::PRECONDITION_FAILED,
+                    "precondition_failed",
+                    detail,
+                )
+            })?);
+        }
     }
     if let Some(value) = headers.get(header::IF_NONE_MATCH) {
         if value != "*" {
@@ -111,12 +173,29 @@ fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
 }
 
 /// Applies off the runtime: compiling takes its time.
-async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<crate::control::Applied, Refusal> {
+async fn commit(
+    shared: &Shared,
+    change: ChangeSet,
+    options: Options,
+) -> Result<crate::control::Applied, Refusal> {
     let control = shared.gateway.control().clone();
-    let applied = tokio::task::spawn_blocking(move || control.apply(ChangeSet { author: "admin".to_owned(), ..change }, &options)).await;
+    let applied = tokio::task::spawn_blocking(move || {
+        control.apply(
+            ChangeSet {
+                author: "admin".to_owned(),
+                ..change
+            },
+            &options,
+        )
+    })
+    .await;
     match applied {
         Ok(result) => result.map_err(Refusal::from),
-        Err(_) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the change failed: see the log")),
+        Err(_) => Err(Refusal::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "the change failed: see the log",
+        )),
     }
 }
 
@@ -124,11 +203,25 @@ async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answe
     let existed = shared.gateway.control().state().get(&key).is_some();
     commit(shared, ChangeSet::put(spec), options).await?;
     let state = shared.gateway.control().state();
-    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} was deleted meanwhile")))?;
-    Ok(shown(stored, if existed { StatusCode::OK } else { StatusCode::CREATED }))
+    let stored = state
+        .get(&key)
+        .ok_or_else(|| Refusal::not_found(format!("{key} was deleted meanwhile")))?;
+    Ok(shown(
+        stored,
+        if existed {
+            StatusCode::OK
+        } else {
+            StatusCode::CREATED
+        },
+    ))
 }
 
-async fn put(shared: &Shared, path: &[String], headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+async fn put(
+    shared: &Shared,
+    path: &[String],
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer {
     let key = key(path)?;
     let options = conditions(headers)?;
     let spec = Spec::read_at(&key, &body(headers, bytes)?).map_err(Refusal::invalid)?;
@@ -155,7 +248,12 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-async fn patch(shared: &Shared, path: &[String], headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+async fn patch(
+    shared: &Shared,
+    path: &[String],
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer {
     let key = key(path)?;
     let mut options = conditions(headers)?;
     let patch = body(headers, bytes)?.to_json();
@@ -163,7 +261,9 @@ async fn patch(shared: &Shared, path: &[String], headers: &HeaderMap, bytes: Res
         return Err(Refusal::malformed("a merge patch (RFC 7396) is an object"));
     }
     let state = shared.gateway.control().state();
-    let stored = state.get(&key).ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
+    let stored = state
+        .get(&key)
+        .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
     let mut merged = stored.spec.to_json();
     merge(&mut merged, patch);
     let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
@@ -178,9 +278,17 @@ pub(super) struct DeleteQuery {
     cascade: bool,
 }
 
-async fn delete(shared: &Shared, path: &[String], headers: &HeaderMap, query: DeleteQuery) -> Answer {
+async fn delete(
+    shared: &Shared,
+    path: &[String],
+    headers: &HeaderMap,
+    query: DeleteQuery,
+) -> Answer {
     let key = key(path)?;
-    let options = Options { cascade: query.cascade, ..conditions(headers)? };
+    let options = Options {
+        cascade: query.cascade,
+        ..conditions(headers)?
+    };
     commit(shared, ChangeSet::delete(key), options).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -217,9 +325,19 @@ pub(super) struct ApplyQuery {
 }
 
 /// `POST /api/v1/apply`
-pub(super) async fn apply(State(shared): State<Shared>, Query(query): Query<ApplyQuery>, headers: HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Answer {
+pub(super) async fn apply(
+    State(shared): State<Shared>,
+    Query(query): Query<ApplyQuery>,
+    headers: HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Answer {
     let bundle = read_bundle(&body(&headers, bytes)?).map_err(Refusal::invalid)?;
-    let options = Options { dry_run: query.dry_run, prune: query.prune, expected_revision: query.expected_revision, ..Options::default() };
+    let options = Options {
+        dry_run: query.dry_run,
+        prune: query.prune,
+        expected_revision: query.expected_revision,
+        ..Options::default()
+    };
     let applied = commit(&shared, ChangeSet::bundle(bundle), options).await?;
     Ok(Json(applied.to_json()).into_response())
 }
@@ -230,9 +348,14 @@ pub(super) struct ExportQuery {
 }
 
 /// `GET /api/v1/export`
-pub(super) async fn export(State(shared): State<Shared>, Query(query): Query<ExportQuery>) -> Answer {
+pub(super) async fn export(
+    State(shared): State<Shared>,
+    Query(query): Query<ExportQuery>,
+) -> Answer {
     let state = shared.gateway.control().state();
-    let chosen = state.all().filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n));
+    let chosen = state
+        .all()
+        .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n));
     Ok(Json(write_bundle(chosen.map(|(_, stored)| &stored.spec))).into_response())
 }
 

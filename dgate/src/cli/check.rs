@@ -23,14 +23,24 @@ impl Check {
                 sound = false;
             }
         }
-        if sound { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
+        if sound {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(INVALID)
+        }
     }
 }
 
 fn check(file: &Path) -> Result<(), StartError> {
     if let Some("ts" | "js" | "mts" | "mjs") = file.extension().and_then(|e| e.to_str()) {
-        let source = std::io::Error::new(std::io::ErrorKind::Unsupported, "modules are not supported by this version");
-        return Err(StartError::Io { what: file.display().to_string(), source });
+        let source = std::io::Error::new(
+            std::io::ErrorKind::Unsupported,
+            "modules are not supported by this version",
+        );
+        return Err(StartError::Io {
+            what: file.display().to_string(),
+            source,
+        });
     }
     let tree = config::read(file)?;
     let environment = Environment::of_process();

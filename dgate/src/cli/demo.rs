@@ -24,8 +24,14 @@ pub(super) async fn echo() -> std::io::Result<SocketAddr> {
 /// Says what arrived.
 async fn answer(req: Request) -> impl IntoResponse {
     let (head, body) = req.into_parts();
-    let headers: Vec<_> = head.headers.iter().map(|(n, v)| json!([n.as_str(), String::from_utf8_lossy(v.as_bytes())])).collect();
-    let body = axum::body::to_bytes(body, MAX_ECHO).await.unwrap_or_default();
+    let headers: Vec<_> = head
+        .headers
+        .iter()
+        .map(|(n, v)| json!([n.as_str(), String::from_utf8_lossy(v.as_bytes())]))
+        .collect();
+    let body = axum::body::to_bytes(body, MAX_ECHO)
+        .await
+        .unwrap_or_default();
     Json(json!({
         "message": "hello from the demo upstream",
         "method": head.method.as_str(),

@@ -21,16 +21,27 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> ExitCode {
-        let loaded = match config::load(self.file.config.as_deref(), &Environment::of_process(), Path::new("")) {
+        let loaded = match config::load(
+            self.file.config.as_deref(),
+            &Environment::of_process(),
+            Path::new(""),
+        ) {
             Ok(loaded) => loaded,
             Err(error) => return refused(&error.into()),
         };
         let _log = logging::init(&loaded.config.log);
         // The workers have runtimes of their own: this one is for the Admin API and signals.
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("dgate-control").enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("dgate-control")
+            .enable_all()
+            .build();
         let result = match runtime {
             Ok(runtime) => runtime.block_on(self.serve(loaded)),
-            Err(source) => Err(StartError::Io { what: "start the runtime".to_owned(), source }),
+            Err(source) => Err(StartError::Io {
+                what: "start the runtime".to_owned(),
+                source,
+            }),
         };
         match result {
             Ok(()) => ExitCode::SUCCESS,
@@ -47,19 +58,34 @@ impl Serve {
         let base = loaded.base_dir.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
-            let upstream = demo::echo().await.map_err(StartError::io("demo upstream"))?;
-            apply_bundle(gateway.control(), &Node::from_json(&demo::resources(upstream)), None, "")?;
+            let upstream = demo::echo()
+                .await
+                .map_err(StartError::io("demo upstream"))?;
+            apply_bundle(
+                gateway.control(),
+                &Node::from_json(&demo::resources(upstream)),
+                None,
+                "",
+            )?;
         }
         // Everything that can fail comes before the first connection is taken.
         let listen = listeners(&config, &base)?;
         let mut inherited = Inherited::of_process();
-        let server = Server::start_all(&gateway, listen, config.proxy.workers, &mut inherited)?;
         let admin = match config.admin.listen {
             Limit::Of(address) => {
-                let listener = inherited.take(address.get());
-                Some(Admin::configured(address, config.admin.clone()).start_on(&gateway, listener).await?)
+                let listener = match inherited.take(address.get()) {
+                    Some(listener) => listener,
+                    None => std::net::TcpListener::bind(address.get())
+                        .map_err(StartError::io(format!("Admin API on {address}")))?,
+                };
+                Some((Admin::configured(address, config.admin.clone()), listener))
             }
             Limit::None => None,
+        };
+        let server = Server::start_all(&gateway, listen, config.proxy.workers, &mut inherited)?;
+        let admin = match admin {
+            Some((admin, listener)) => Some(admin.start_on(&gateway, Some(listener)).await?),
+            None => None,
         };
         for address in server.addresses() {
             tracing::info!(%address, "proxy listens");
@@ -72,7 +98,7 @@ impl Serve {
                 _ = signals.term.recv() => break,
                 _ = signals.int.recv() => break,
                 _ = signals.hangup.recv() => {
-                    let result = self.reload(&gateway, &server);
+                    let result = self.reload(&gateway, &server, admin.as_ref());
                     if let Some(admin) = &admin {
                         admin.set_reload(result.map_err(|e| e.to_string()));
                     }
@@ -92,15 +118,33 @@ impl Serve {
     }
 
     /// Reads the file again: all of it is taken over, or nothing.
-    fn reload(&self, gateway: &DGate, server: &Server) -> Result<(), StartError> {
+    fn reload(
+        &self,
+        gateway: &DGate,
+        server: &Server,
+        admin: Option<&Running>,
+    ) -> Result<(), StartError> {
         let read = || {
-            let loaded = config::load(self.file.config.as_deref(), &Environment::of_process(), Path::new(""))?;
-            take_over(gateway, server, &loaded)
+            let loaded = config::load(
+                self.file.config.as_deref(),
+                &Environment::of_process(),
+                Path::new(""),
+            )?;
+            take_over(gateway, server, &loaded)?;
+            if let Some(admin) = admin {
+                admin.set_config(loaded.config.admin);
+            }
+            Ok(())
         };
         let result = read();
         match &result {
-            Ok(()) => tracing::info!(revision = gateway.control().state().revision(), "configuration file read again"),
-            Err(error) => tracing::error!(%error, "the configuration file is refused, the old one stays"),
+            Ok(()) => tracing::info!(
+                revision = gateway.control().state().revision(),
+                "configuration file read again"
+            ),
+            Err(error) => {
+                tracing::error!(%error, "the configuration file is refused, the old one stays")
+            }
         }
         result
     }
@@ -110,7 +154,10 @@ fn take_over(gateway: &DGate, server: &Server, loaded: &Loaded) -> Result<(), St
     let source = loaded.source.as_deref();
     // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
     let globals = Settings::globals(&loaded.config);
-    let before = gateway.control().set_globals(globals).map_err(|e| StartError::refused(e, source))?;
+    let before = gateway
+        .control()
+        .set_globals(globals)
+        .map_err(|e| StartError::refused(e, source))?;
     if let Some(resources) = &loaded.resources
         && let Err(error) = apply_bundle(gateway.control(), resources, source, "/resources")
     {
@@ -124,15 +171,37 @@ fn take_over(gateway: &DGate, server: &Server, loaded: &Loaded) -> Result<(), St
 }
 
 fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
-    let mut all: Vec<Listen> = config.proxy.listen.iter().map(|a| Listen { address: a.get(), tls: None }).collect();
+    let mut all: Vec<Listen> = config
+        .proxy
+        .listen
+        .iter()
+        .map(|a| Listen {
+            address: a.get(),
+            tls: None,
+        })
+        .collect();
     if let Some(tls) = &config.proxy.tls {
         let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) else {
-            let source = std::io::Error::new(std::io::ErrorKind::InvalidInput, "cert_file and key_file are needed");
-            return Err(StartError::Io { what: "proxy.tls".to_owned(), source });
+            let source = std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                "cert_file and key_file are needed",
+            );
+            return Err(StartError::Io {
+                what: "proxy.tls".to_owned(),
+                source,
+            });
         };
-        let keys = crate::server::TlsKeys::read(&base.join(cert), &base.join(key))
-            .map_err(|e| StartError::Io { what: "proxy.tls".to_owned(), source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()) })?;
-        all.extend(tls.listen.iter().map(|a| Listen { address: a.get(), tls: Some(keys.clone()) }));
+        let keys =
+            crate::server::TlsKeys::read(&base.join(cert), &base.join(key)).map_err(|e| {
+                StartError::Io {
+                    what: "proxy.tls".to_owned(),
+                    source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
+                }
+            })?;
+        all.extend(tls.listen.iter().map(|a| Listen {
+            address: a.get(),
+            tls: Some(keys.clone()),
+        }));
     }
     Ok(all)
 }
@@ -142,7 +211,10 @@ fn refused(error: &StartError) -> ExitCode {
     match error {
         StartError::Config(config) => {
             eprintln!("{config}");
-            complain("the configuration is invalid, nothing was started", Some("`dgate check FILE` checks it without starting anything"));
+            complain(
+                "the configuration is invalid, nothing was started",
+                Some("`dgate check FILE` checks it without starting anything"),
+            );
             ExitCode::from(INVALID)
         }
         other => {
@@ -160,6 +232,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hangup: signal(SignalKind::hangup())? })
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 }

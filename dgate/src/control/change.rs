@@ -30,17 +30,29 @@ pub enum Op {
 impl ChangeSet {
     /// Puts all resources of a bundle.
     pub fn bundle(bundle: Bundle) -> Self {
-        Self { ops: bundle.into_iter().map(|(spec, pointer)| Op::Put(Box::new(spec), pointer)).collect(), ..Self::default() }
+        Self {
+            ops: bundle
+                .into_iter()
+                .map(|(spec, pointer)| Op::Put(Box::new(spec), pointer))
+                .collect(),
+            ..Self::default()
+        }
     }
 
     /// Puts one resource; pointers of errors start at its root.
     pub fn put(spec: Spec) -> Self {
-        Self { ops: vec![Op::Put(Box::new(spec), String::new())], ..Self::default() }
+        Self {
+            ops: vec![Op::Put(Box::new(spec), String::new())],
+            ..Self::default()
+        }
     }
 
     /// Deletes one resource.
     pub fn delete(key: Key) -> Self {
-        Self { ops: vec![Op::Delete(key)], ..Self::default() }
+        Self {
+            ops: vec![Op::Delete(key)],
+            ..Self::default()
+        }
     }
 }
 
@@ -57,6 +69,8 @@ pub struct Options {
     pub expected_revision: Option<u64>,
     /// The revision that the one resource must have (`If-Match`).
     pub if_match: Option<u64>,
+    /// The one resource must exist, at whatever revision (`If-Match: *`).
+    pub if_exists: bool,
     /// The one resource must not exist (`If-None-Match: *`).
     pub if_none_match: bool,
 }
@@ -82,7 +96,11 @@ pub struct Change {
 impl Applied {
     /// The answer of `apply`.
     pub fn to_json(&self) -> Json {
-        let changes: Vec<_> = self.changes.iter().map(|c| json!({"op": c.op, "kind": c.key.kind.singular(), "key": c.key.path()})).collect();
+        let changes: Vec<_> = self
+            .changes
+            .iter()
+            .map(|c| json!({"op": c.op, "kind": c.key.kind.singular(), "key": c.key.path()}))
+            .collect();
         json!({"revision": self.revision, "changes": changes})
     }
 }
@@ -122,11 +140,18 @@ pub enum Rejection {
 }
 
 fn lines(diagnostics: &[Diagnostic]) -> String {
-    diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn names(keys: &[Key]) -> String {
-    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    keys.iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Rejection {
@@ -139,28 +164,48 @@ impl Rejection {
     }
 
     /// What compiling found; `locate` knows the pointer of a resource within the input.
-    pub(super) fn from_problems(problems: Vec<Problem>, locate: &dyn Fn(&Key) -> Option<String>) -> Self {
+    pub(super) fn from_problems(
+        problems: Vec<Problem>,
+        locate: &dyn Fn(&Key) -> Option<String>,
+    ) -> Self {
         let conflict = problems.iter().all(|p| p.kind == ProblemKind::Conflict);
         let diagnostics = problems
             .into_iter()
             .map(|p| {
                 // What is not in the input has no place there.
-                let pointer = locate(&p.key).map(|prefix| prefix + &p.pointer).unwrap_or_default();
-                Diagnostic { pointer, span: None, detail: format!("{}: {}", p.key, p.detail) }
+                let pointer = locate(&p.key)
+                    .map(|prefix| prefix + &p.pointer)
+                    .unwrap_or_default();
+                Diagnostic {
+                    pointer,
+                    span: None,
+                    detail: format!("{}: {}", p.key, p.detail),
+                }
             })
             .collect();
-        if conflict { Self::Conflict(diagnostics) } else { Self::Invalid(diagnostics) }
+        if conflict {
+            Self::Conflict(diagnostics)
+        } else {
+            Self::Invalid(diagnostics)
+        }
     }
 }
 
 type Planned = (State, BTreeMap<Key, String>);
 
 /// The state after a changeset, what changes, and where in the input each resource stands. `None`: nothing changes.
-pub(super) fn plan(current: &State, change: ChangeSet, options: &Options) -> Result<(Option<Planned>, Applied), Rejection> {
+pub(super) fn plan(
+    current: &State,
+    change: ChangeSet,
+    options: &Options,
+) -> Result<(Option<Planned>, Applied), Rejection> {
     if let Some(expected) = options.expected_revision
         && expected != current.revision()
     {
-        return Err(Rejection::Revision { current: current.revision(), expected });
+        return Err(Rejection::Revision {
+            current: current.revision(),
+            expected,
+        });
     }
     let now = OffsetDateTime::now_utc();
     let mut next = current.clone();
@@ -176,7 +221,10 @@ pub(super) fn plan(current: &State, change: ChangeSet, options: &Options) -> Res
                 located.insert(key.clone(), pointer);
                 let known = current.get(&key).is_some();
                 if next.put(*spec, now) {
-                    changes.push(Change { op: if known { "update" } else { "create" }, key });
+                    changes.push(Change {
+                        op: if known { "update" } else { "create" },
+                        key,
+                    });
                 }
             }
             Op::Delete(key) => {
@@ -189,16 +237,33 @@ pub(super) fn plan(current: &State, change: ChangeSet, options: &Options) -> Res
         }
     }
     if options.prune {
-        let extra: Vec<Key> = current.all().map(|(key, _)| key).filter(|key| pruned.contains(&key.namespace) && !located.contains_key(*key)).cloned().collect();
+        let extra: Vec<Key> = current
+            .all()
+            .map(|(key, _)| key)
+            .filter(|key| pruned.contains(&key.namespace) && !located.contains_key(*key))
+            .cloned()
+            .collect();
         for key in extra.into_iter().filter(|key| key.kind != Kind::Namespace) {
             next.delete(&key);
             changes.push(Change { op: "delete", key });
         }
     }
     if changes.is_empty() {
-        return Ok((None, Applied { revision: current.revision(), changes }));
+        return Ok((
+            None,
+            Applied {
+                revision: current.revision(),
+                changes,
+            },
+        ));
     }
-    Ok((Some((next, located)), Applied { revision: current.revision() + 1, changes }))
+    Ok((
+        Some((next, located)),
+        Applied {
+            revision: current.revision() + 1,
+            changes,
+        },
+    ))
 }
 
 fn precondition(current: &State, key: &Key, options: &Options) -> Result<(), Rejection> {
@@ -208,14 +273,24 @@ fn precondition(current: &State, key: &Key, options: &Options) -> Result<(), Rej
     }
     match (options.if_match, revision) {
         (Some(wanted), Some(found)) if wanted == found => Ok(()),
-        (Some(wanted), Some(found)) => Err(Rejection::Precondition(format!("{key} is at revision {found}, not {wanted}"))),
+        (Some(wanted), Some(found)) => Err(Rejection::Precondition(format!(
+            "{key} is at revision {found}, not {wanted}"
+        ))),
         (Some(_), None) => Err(Rejection::Precondition(format!("{key} does not exist"))),
+        (None, None) if options.if_exists => {
+            Err(Rejection::Precondition(format!("{key} does not exist")))
+        }
         (None, _) => Ok(()),
     }
 }
 
 /// Deletes what nothing refers to, or a namespace with all it holds.
-fn delete(next: &mut State, key: Key, cascade: bool, changes: &mut Vec<Change>) -> Result<(), Rejection> {
+fn delete(
+    next: &mut State,
+    key: Key,
+    cascade: bool,
+    changes: &mut Vec<Change>,
+) -> Result<(), Rejection> {
     let by: Vec<Key> = match key.kind {
         Kind::Namespace => next.all().map(|(k, _)| k).filter(|k| k.namespace == key.namespace && k.kind != Kind::Namespace).cloned().collect(),
         Kind::Service => next

@@ -8,8 +8,8 @@ pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
 use crate::resource::State;
 use crate::snapshot::{Compiler, Globals, Snapshot};
 use arc_swap::ArcSwap;
-use std::sync::Arc;
 use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The state, and the snapshot that serves traffic. One writer at a time; readers wait for nobody.
 pub struct Control {
@@ -25,8 +25,14 @@ impl Control {
     /// When the routes that the program itself brings conflict.
     pub fn new(compiler: Compiler) -> Result<Self, Rejection> {
         let state = Arc::new(State::default());
-        let snapshot = compiler.compile(&state, None).map_err(|p| Rejection::from_problems(p, &|_| None))?;
-        Ok(Self { state: Mutex::new(state), compiler: Mutex::new(compiler), snapshot: Arc::new(ArcSwap::from_pointee(snapshot)) })
+        let snapshot = compiler
+            .compile(&state, None)
+            .map_err(|p| Rejection::from_problems(p, &|_| None))?;
+        Ok(Self {
+            state: Mutex::new(state),
+            compiler: Mutex::new(compiler),
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+        })
     }
 
     /// The state as of the last commit.
@@ -54,15 +60,26 @@ impl Control {
         let compiler = self.compiler.lock();
         let current = self.state();
         let (next, applied) = change::plan(&current, change, options)?;
-        let Some((mut next, located)) = next else { return Ok(applied) };
+        let Some((mut next, located)) = next else {
+            return Ok(applied);
+        };
         next.seal();
         let previous = self.snapshot.load_full();
         let locate = |key: &crate::resource::Key| located.get(key).cloned();
-        let snapshot = compiler.compile(&next, Some(&previous)).map_err(|p| Rejection::from_problems(p, &locate))?;
+        let snapshot = compiler
+            .compile(&next, Some(&previous))
+            .map_err(|p| Rejection::from_problems(p, &locate))?;
         if options.dry_run {
-            return Ok(Applied { revision: current.revision(), ..applied });
+            return Ok(Applied {
+                revision: current.revision(),
+                ..applied
+            });
         }
-        tracing::info!(revision = next.revision(), changes = applied.changes.len(), "configuration changed");
+        tracing::info!(
+            revision = next.revision(),
+            changes = applied.changes.len(),
+            "configuration changed"
+        );
         self.snapshot.store(Arc::new(snapshot));
         *self.state.lock() = Arc::new(next);
         Ok(applied)
@@ -80,7 +97,9 @@ impl Control {
         }
         let changed = compiler.with_globals(globals);
         let previous = self.snapshot.load_full();
-        let snapshot = changed.compile(&self.state(), Some(&previous)).map_err(|p| Rejection::from_problems(p, &|_| None))?;
+        let snapshot = changed
+            .compile(&self.state(), Some(&previous))
+            .map_err(|p| Rejection::from_problems(p, &|_| None))?;
         self.snapshot.store(Arc::new(snapshot));
         *compiler = changed;
         Ok(before)

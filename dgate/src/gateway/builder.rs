@@ -5,8 +5,8 @@ use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node};
 use crate::control::{ChangeSet, Control, Options, Rejection};
 use crate::resource::read_bundle;
 use crate::server::{self, Server};
-use crate::snapshot::{Compiler, Globals};
 use crate::snapshot::router::Pattern;
+use crate::snapshot::{Compiler, Globals};
 use dgate_core::layer::RetryConfig;
 use dgate_core::pipeline::Inner;
 use dgate_core::{Pipeline, PipelineLayer, Plugin, Registry, Upstream};
@@ -41,11 +41,16 @@ impl Own {
         match self {
             Self::Stack(stack) => Ok(stack),
             Self::Proxy(url) => {
-                let mut upstream = Upstream::builder().endpoint(url).retry(RetryConfig::default());
+                let mut upstream = Upstream::builder()
+                    .endpoint(url)
+                    .retry(RetryConfig::default());
                 if let Some(via) = &globals.via {
                     upstream = upstream.via(via.clone());
                 }
-                upstream.build().map(Upstream::pipeline).map_err(|e| e.to_string())
+                upstream
+                    .build()
+                    .map(Upstream::pipeline)
+                    .map_err(|e| e.to_string())
             }
         }
     }
@@ -58,14 +63,9 @@ pub enum StartError {
     /// The configuration cannot be read or is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A route of the program itself is invalid.
-    #[error("route {path}: {reason}")]
-    Route {
-        /// Its path.
-        path: String,
-        /// Why.
-        reason: String,
-    },
+    /// Routes of the program itself are invalid: each path, and why.
+    #[error("{}", .0.iter().map(|(path, reason)| format!("route {path}: {reason}")).collect::<Vec<_>>().join("\n"))]
+    Routes(Vec<(String, String)>),
     /// A listener cannot be opened, or a file it needs cannot be read.
     #[error("{what}: {source}")]
     Io {
@@ -113,7 +113,8 @@ impl Builder {
 
     /// Sends what matches a path through a stack of one's own. Such routes are in namespace `default`.
     pub fn route<S: Inner>(mut self, path: &str, stack: S) -> Self {
-        self.routes.push((path.to_owned(), Own::Stack(Pipeline::new(stack))));
+        self.routes
+            .push((path.to_owned(), Own::Stack(Pipeline::new(stack))));
         self
     }
 
@@ -170,19 +171,41 @@ impl Builder {
         crate::plugins::register(&mut self.registry);
         let globals = Settings::globals(&config);
         let mut compiler = Compiler::new(Arc::new(self.registry), globals.clone());
-        for (path, stack) in self.routes {
-            let route = |reason| StartError::Route { path: path.clone(), reason };
-            let pattern = Pattern::parse(&path).map_err(|e| route(e.to_string()))?;
-            compiler.own_route(pattern, stack.pipeline(&globals).map_err(route)?);
+        let mut known = std::collections::HashSet::new();
+        let mut wrong = Vec::new();
+        for (path, own) in self.routes {
+            let made = match Pattern::parse(&path) {
+                Ok(_) if !known.insert(path.clone()) => {
+                    Err("the program has a route with this path already".to_owned())
+                }
+                Ok(pattern) => own
+                    .pipeline(&globals)
+                    .map(|pipeline| compiler.own_route(pattern, pipeline)),
+                Err(error) => Err(error.to_string()),
+            };
+            if let Err(reason) = made {
+                wrong.push((path, reason));
+            }
         }
-        let control = Control::new(compiler).map_err(|e| StartError::refused(e, self.source.as_deref()))?;
-        let resources = self.resources.or_else(|| config.resources.as_ref().map(Node::from_json));
+        if !wrong.is_empty() {
+            return Err(StartError::Routes(wrong));
+        }
+        let control =
+            Control::new(compiler).map_err(|e| StartError::refused(e, self.source.as_deref()))?;
+        let resources = self
+            .resources
+            .or_else(|| config.resources.as_ref().map(Node::from_json));
         if let Some(resources) = resources {
             apply_bundle(&control, &resources, self.source.as_deref(), "/resources")?;
         }
         let layers = self.layers;
         Ok(DGate::new(Settings::new(&config), control, |router| {
-            (!layers.is_empty()).then(|| layers.iter().rev().fold(router, |inner, layer| layer.layer(inner)))
+            (!layers.is_empty()).then(|| {
+                layers
+                    .iter()
+                    .rev()
+                    .fold(router, |inner, layer| layer.layer(inner))
+            })
         }))
     }
 
@@ -200,7 +223,9 @@ impl Builder {
             Some(admin) => Some(admin.start(&gateway).await?),
             None => None,
         };
-        server::terminated().await.map_err(StartError::io("signal handler"))?;
+        server::terminated()
+            .await
+            .map_err(StartError::io("signal handler"))?;
         server.shutdown(gateway.settings().shutdown_timeout).await;
         Ok(())
     }
@@ -208,17 +233,38 @@ impl Builder {
 
 /// Applies a bundle as one changeset; what its namespaces hold besides goes. `prefix` is the pointer to the
 /// bundle within its file.
-pub(crate) fn apply_bundle(control: &Control, bundle: &Node, source: Option<&Path>, prefix: &str) -> Result<(), StartError> {
+pub(crate) fn apply_bundle(
+    control: &Control,
+    bundle: &Node,
+    source: Option<&Path>,
+    prefix: &str,
+) -> Result<(), StartError> {
     let invalid = |found: Vec<Diagnostic>| {
         let found = found.into_iter().map(|d| {
-            let placed = if d.span.is_none() { bundle.diagnose(&d.pointer, d.detail) } else { d };
-            Diagnostic { pointer: format!("{prefix}{}", placed.pointer), ..placed }
+            let placed = if d.span.is_none() {
+                bundle.diagnose(&d.pointer, d.detail)
+            } else {
+                d
+            };
+            Diagnostic {
+                pointer: format!("{prefix}{}", placed.pointer),
+                ..placed
+            }
         });
         StartError::Config(ConfigError::invalid(source, found.collect()))
     };
     let read = read_bundle(bundle).map_err(invalid)?;
-    let change = ChangeSet { author: "config file".to_owned(), ..ChangeSet::bundle(read) };
-    match control.apply(change, &Options { prune: true, ..Options::default() }) {
+    let change = ChangeSet {
+        author: "config file".to_owned(),
+        ..ChangeSet::bundle(read)
+    };
+    match control.apply(
+        change,
+        &Options {
+            prune: true,
+            ..Options::default()
+        },
+    ) {
         Ok(_) => Ok(()),
         Err(rejection) => Err(invalid(rejection.into_diagnostics())),
     }

@@ -22,7 +22,8 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
         None => embedded_peer(req),
     };
     let peer_ip = client.peer.map(|p| p.ip());
-    let trusted = peer_ip.is_some_and(|ip| settings.trusted_proxies.iter().any(|net| net.contains(&ip)));
+    let trusted =
+        peer_ip.is_some_and(|ip| settings.trusted_proxies.iter().any(|net| net.contains(&ip)));
     let host = host_of(req);
     let headers = req.headers_mut();
     // Four here, the request id, the trace and `Via`: the table grows once.
@@ -33,8 +34,13 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
             headers.remove(name);
         }
     }
-    let known = |headers: &HeaderMap, name: HeaderName| told && trusted && headers.contains_key(name);
-    client.ip = if told && trusted { forwarded_ip(headers, settings).or(peer_ip) } else { peer_ip };
+    let known =
+        |headers: &HeaderMap, name: HeaderName| told && trusted && headers.contains_key(name);
+    client.ip = if told && trusted {
+        forwarded_ip(headers, settings).or(peer_ip)
+    } else {
+        peer_ip
+    };
     if let Some(ip) = peer_ip {
         let own = match conn {
             Some(conn) => Some(conn.forwarded_for().clone()),
@@ -48,7 +54,10 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
     }
     if !known(headers, PROTO) {
         let tls = conn.is_some_and(|c| c.tls.is_some());
-        headers.insert(PROTO, HeaderValue::from_static(if tls { "https" } else { "http" }));
+        headers.insert(
+            PROTO,
+            HeaderValue::from_static(if tls { "https" } else { "http" }),
+        );
     }
     if let (false, Some(host)) = (known(headers, HOST), host) {
         headers.insert(HOST, host);
@@ -65,7 +74,12 @@ fn tells_origin(name: &HeaderName) -> bool {
 }
 
 fn append_for(headers: &mut HeaderMap, own: HeaderValue) {
-    let hops: Vec<_> = headers.get_all(FOR).iter().map(HeaderValue::as_bytes).chain([own.as_bytes()]).collect();
+    let hops: Vec<_> = headers
+        .get_all(FOR)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .chain([own.as_bytes()])
+        .collect();
     if let Ok(all) = HeaderValue::from_bytes(&hops.join(&b", "[..])) {
         headers.insert(FOR, all);
     }
@@ -73,11 +87,18 @@ fn append_for(headers: &mut HeaderMap, own: HeaderValue) {
 
 /// The last hop of `X-Forwarded-For` that is no trusted proxy itself.
 fn forwarded_ip(headers: &HeaderMap, settings: &Settings) -> Option<IpAddr> {
-    let values: Vec<_> = headers.get_all(FOR).iter().filter_map(|v| v.to_str().ok()).collect();
+    let values: Vec<_> = headers
+        .get_all(FOR)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
     let mut first = None;
     for hop in values.iter().rev().flat_map(|v| v.rsplit(',')) {
         let hop = hop.trim();
-        let ip = hop.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
+        let ip = hop
+            .parse()
+            .ok()
+            .or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
         if !settings.trusted_proxies.iter().any(|net| net.contains(&ip)) {
             return Some(ip);
         }
@@ -103,14 +124,19 @@ fn embedded_peer(req: &Request) -> Option<SocketAddr> {
 }
 
 fn host_of(req: &Request) -> Option<HeaderValue> {
-    req.headers().get(header::HOST).cloned().or_else(|| HeaderValue::from_str(req.uri().authority()?.as_str()).ok())
+    req.headers()
+        .get(header::HOST)
+        .cloned()
+        .or_else(|| HeaderValue::from_str(req.uri().authority()?.as_str()).ok())
 }
 
-/// Refuses what is above a limit or could be read in two ways.
-pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
+/// Refuses what is above a limit or could be read in two ways. `served`: it came over a connection of ours, and
+/// was not made by a program, which may leave `Host` to the target.
+pub(super) fn check(req: &Request, settings: &Settings, served: bool) -> Result<(), Error> {
     check_limits(req, &settings.limits).map_err(too_large)?;
     // Where a request ends is as doubtful as the rest of it: nothing more is read from its connection.
-    let ends = |error: Error| error.with_header(header::CONNECTION, HeaderValue::from_static("close"));
+    let ends =
+        |error: Error| error.with_header(header::CONNECTION, HeaderValue::from_static("close"));
     let bad = |why: &str| Err(ends(Error::new(ErrorKind::BadRequest).with_detail(why)));
     if req.method() == Method::CONNECT {
         return Err(Error::new(ErrorKind::NotImplemented).with_detail("CONNECT is not supported"));
@@ -121,10 +147,22 @@ pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
         match *name {
             header::HOST if host.is_some() => return bad("the request has more than one Host"),
             header::HOST => host = Some(value),
-            header::TRANSFER_ENCODING if coded => return bad("the request has more than one Transfer-Encoding"),
-            header::TRANSFER_ENCODING if req.version() < Version::HTTP_11 => return bad("Transfer-Encoding in HTTP/1.0"),
-            header::TRANSFER_ENCODING if !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") => {
-                return Err(ends(Error::new(ErrorKind::NotImplemented).with_detail("only the transfer coding `chunked` is supported")));
+            header::TRANSFER_ENCODING if coded => {
+                return bad("the request has more than one Transfer-Encoding");
+            }
+            header::TRANSFER_ENCODING if req.version() < Version::HTTP_11 => {
+                return bad("Transfer-Encoding in HTTP/1.0");
+            }
+            header::TRANSFER_ENCODING
+                if !value
+                    .as_bytes()
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"chunked") =>
+            {
+                return Err(ends(
+                    Error::new(ErrorKind::NotImplemented)
+                        .with_detail("only the transfer coding `chunked` is supported"),
+                ));
             }
             header::TRANSFER_ENCODING => coded = true,
             _ => {}
@@ -133,8 +171,13 @@ pub(super) fn check(req: &Request, settings: &Settings) -> Result<(), Error> {
     let authority = req.uri().authority();
     match (host, authority) {
         (None, None) if req.version() >= Version::HTTP_11 => return bad("the request has no Host"),
+        (None, Some(_)) if served && req.version() == Version::HTTP_11 => {
+            return bad("the request has no Host");
+        }
         (Some(host), _) if !valid_host(host.as_bytes()) => return bad("Host is no host"),
-        (Some(host), Some(authority)) if !same_host(host.as_bytes(), authority.as_str(), req.uri().scheme_str()) => {
+        (Some(host), Some(authority))
+            if !same_host(host.as_bytes(), authority.as_str(), req.uri().scheme_str()) =>
+        {
             return bad("Host and the request target name different hosts");
         }
         _ => {}
@@ -166,11 +209,23 @@ fn valid_host(host: &[u8]) -> bool {
 }
 
 fn same_host(host: &[u8], authority: &str, scheme: Option<&str>) -> bool {
-    let default = if scheme == Some("https") { ":443" } else { ":80" };
-    let bare = |text: &[u8]| text.strip_suffix(default.as_bytes()).unwrap_or(text).to_ascii_lowercase();
+    let default = if scheme == Some("https") {
+        ":443"
+    } else {
+        ":80"
+    };
+    let bare = |text: &[u8]| {
+        text.strip_suffix(default.as_bytes())
+            .unwrap_or(text)
+            .to_ascii_lowercase()
+    };
     bare(host) == bare(authority.as_bytes())
 }
 
 fn too_large(status: StatusCode) -> Error {
-    Error::new(if status == StatusCode::URI_TOO_LONG { ErrorKind::UriTooLong } else { ErrorKind::HeadersTooLarge })
+    Error::new(if status == StatusCode::URI_TOO_LONG {
+        ErrorKind::UriTooLong
+    } else {
+        ErrorKind::HeadersTooLarge
+    })
 }

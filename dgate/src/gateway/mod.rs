@@ -10,9 +10,9 @@ mod builder;
 mod ingress;
 mod settings;
 
-pub use builder::{Builder, StartError};
 #[cfg(feature = "cli")]
 pub(crate) use builder::apply_bundle;
+pub use builder::{Builder, StartError};
 pub use settings::Settings;
 
 use crate::control::Control;
@@ -24,12 +24,14 @@ use dgate_core::body::boxed;
 use dgate_core::layer::{body_limit, headers, trace};
 use dgate_core::pipeline::Answer;
 use dgate_core::upstream::TunnelGuard;
-use dgate_core::{Body, BoxError, BoxFuture, Error, ErrorKind, Exchange, Pipeline, Request, Response};
+use dgate_core::{
+    Body, BoxError, BoxFuture, Error, ErrorKind, Exchange, Pipeline, Request, Response,
+};
 use http::{HeaderValue, header};
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
@@ -57,10 +59,21 @@ impl DGate {
         Builder::default()
     }
 
-    fn new(settings: Settings, control: Control, layer: impl FnOnce(Pipeline) -> Option<Pipeline>) -> Self {
-        let edge = Arc::new(Edge { settings: ArcSwap::from_pointee(settings), snapshot: control.snapshot().clone() });
+    fn new(
+        settings: Settings,
+        control: Control,
+        layer: impl FnOnce(Pipeline) -> Option<Pipeline>,
+    ) -> Self {
+        let edge = Arc::new(Edge {
+            settings: ArcSwap::from_pointee(settings),
+            snapshot: control.snapshot().clone(),
+        });
         let layered = layer(Pipeline::of(RouteAll(edge.clone())));
-        Self(Arc::new(Shared { edge, layered, control: Arc::new(control) }))
+        Self(Arc::new(Shared {
+            edge,
+            layered,
+            control: Arc::new(control),
+        }))
     }
 
     /// Where the configuration is changed.
@@ -79,13 +92,20 @@ impl DGate {
     }
 
     /// Answers one request of a connection, or of a program when there is none.
-    pub(crate) fn handle(&self, conn: Option<&Arc<ConnInfo>>, mut req: Request, tunnels: Option<&TunnelGuard>) -> Handling {
+    pub(crate) fn handle(
+        &self,
+        conn: Option<&Arc<ConnInfo>>,
+        mut req: Request,
+        tunnels: Option<&TunnelGuard>,
+    ) -> Handling {
         let edge = &self.0.edge;
         let settings = edge.settings.load();
+        // Before the gateway adds headers of its own, which do not count.
+        let sound = ingress::check(&req, &settings, conn.is_some());
         let client = ingress::client(&mut req, conn.map(|c| &**c), &settings);
         let ctx = trace::begin(&mut req, client);
         let record = trace::Record::new(ctx.clone(), &req);
-        let work = match ingress::check(&req, &settings) {
+        let work = match sound {
             Err(error) => Err(error),
             Ok(()) => {
                 ctx.attach(&mut req);
@@ -96,11 +116,17 @@ impl DGate {
                 }
                 match &self.0.layered {
                     Some(layered) => Ok(layered.answer(req)),
-                    None => edge.routed(&ctx, &mut req).map(|pipeline| pipeline.answer(req)),
+                    None => edge
+                        .routed(&ctx, &mut req)
+                        .map(|pipeline| pipeline.answer(req)),
                 }
             }
         };
-        Handling { edge: edge.clone(), record: Some(record), work: work.map_err(Some) }
+        Handling {
+            edge: edge.clone(),
+            record: Some(record),
+            work: work.map_err(Some),
+        }
     }
 }
 
@@ -118,9 +144,15 @@ impl Future for Handling {
         let this = &mut *self;
         let result = match &mut this.work {
             Ok(work) => ready!(work.as_mut().poll(cx)),
-            Err(error) => Err(error.take().expect("a future is not polled after it has ended").into()),
+            Err(error) => Err(error
+                .take()
+                .expect("a future is not polled after it has ended")
+                .into()),
         };
-        let record = this.record.take().expect("a future is not polled after it has ended");
+        let record = this
+            .record
+            .take()
+            .expect("a future is not polled after it has ended");
         let mut response = record.finish(result);
         let settings = this.edge.settings.load();
         if !settings.response_headers.is_empty() {
@@ -136,8 +168,16 @@ impl Edge {
         let snapshot = self.snapshot.load();
         ctx.set_revision(snapshot.revision());
         let known = req.headers().get(header::HOST).cloned();
-        let authority = if known.is_none() { req.uri().authority().cloned() } else { None };
-        let host = known.as_ref().and_then(|h| h.to_str().ok()).or(authority.as_ref().map(|a| a.as_str())).unwrap_or("");
+        let authority = if known.is_none() {
+            req.uri().authority().cloned()
+        } else {
+            None
+        };
+        let host = known
+            .as_ref()
+            .and_then(|h| h.to_str().ok())
+            .or(authority.as_ref().map(|a| a.as_str()))
+            .unwrap_or("");
         match snapshot.route(host, req) {
             Routed::Route(route, params) => {
                 ctx.set_route(route.info.clone(), params);
@@ -148,13 +188,18 @@ impl Edge {
             }
             Routed::MethodNotAllowed(methods) => {
                 let allow = methods.allow_header();
-                let error = Error::new(ErrorKind::MethodNotAllowed).with_detail(format!("this path takes {allow}"));
+                let error = Error::new(ErrorKind::MethodNotAllowed)
+                    .with_detail(format!("this path takes {allow}"));
                 Err(match HeaderValue::from_str(&allow) {
                     Ok(value) => error.with_header(header::ALLOW, value),
                     Err(_) => error,
                 })
             }
-            Routed::NotFound => Err(Error::new(ErrorKind::NoRoute).with_detail(format!("no route takes {} {}", req.method(), req.uri().path()))),
+            Routed::NotFound => Err(Error::new(ErrorKind::NoRoute).with_detail(format!(
+                "no route takes {} {}",
+                req.method(),
+                req.uri().path()
+            ))),
         }
     }
 }
@@ -193,6 +238,8 @@ where
 
 impl std::fmt::Debug for DGate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DGate").field("revision", &self.0.edge.snapshot.load().revision()).finish_non_exhaustive()
+        f.debug_struct("DGate")
+            .field("revision", &self.0.edge.snapshot.load().revision())
+            .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,12 @@ impl Settings {
     /// The settings of a configuration, which is checked already.
     pub fn new(config: &Config) -> Self {
         let (proxy, limits) = (&config.proxy, &config.proxy.limits);
-        let header = |(name, value): (&String, &String)| Some((name.parse::<HeaderName>().ok()?, HeaderValue::from_str(value).ok()?));
+        let header = |(name, value): (&String, &String)| {
+            Some((
+                name.parse::<HeaderName>().ok()?,
+                HeaderValue::from_str(value).ok()?,
+            ))
+        };
         Self {
             trusted_proxies: proxy.trusted_proxies.clone(),
             response_headers: proxy.response_headers.iter().filter_map(header).collect(),
@@ -62,6 +67,9 @@ impl Settings {
 
     /// The part of a configuration that is compiled into routes.
     pub fn globals(config: &Config) -> Globals {
-        Globals { plugins: config.proxy.plugins.clone(), via: config.proxy.via.as_deref().and_then(Via::new) }
+        Globals {
+            plugins: config.proxy.plugins.clone(),
+            via: config.proxy.via.as_deref().and_then(Via::new),
+        }
     }
 }

@@ -71,7 +71,9 @@ impl Kind {
             Self::Service => "svc",
             Self::Route => "rt",
         };
-        Self::ALL.into_iter().find(|kind| [kind.singular(), kind.plural(), short(kind)].contains(&text))
+        Self::ALL
+            .into_iter()
+            .find(|kind| [kind.singular(), kind.plural(), short(kind)].contains(&text))
     }
 
     /// The JSON Schema of one resource, with `namespace` and `name`.
@@ -105,7 +107,11 @@ pub struct Key {
 impl Key {
     /// A key.
     pub fn new(kind: Kind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
     /// The key of a namespace.
     pub fn namespace(name: &str) -> Self {
@@ -172,19 +178,34 @@ impl Spec {
         for (field, wanted) in named {
             match node.get(field) {
                 Some(given) if given.as_str() != Some(wanted) => {
-                    let detail = format!("{field} says otherwise than the address, which names `{wanted}`: leave it out or make them agree");
+                    let detail = format!(
+                        "{field} says otherwise than the address, which names `{wanted}`: leave it out or make them agree"
+                    );
                     errors.push(node.diagnose(&join("", field), detail));
                 }
                 Some(_) => {}
                 None => {
                     if let Value::Map(entries) = &mut node.value {
                         let text = Value::String(wanted.clone());
-                        entries.push((NodeKey { text: field.to_owned(), span: Span::NONE }, Node { span: Span::NONE, value: text }));
+                        entries.push((
+                            NodeKey {
+                                text: field.to_owned(),
+                                span: Span::NONE,
+                            },
+                            Node {
+                                span: Span::NONE,
+                                value: text,
+                            },
+                        ));
                     }
                 }
             }
         }
-        if errors.is_empty() { Self::read(key.kind, &node, "") } else { Err(errors) }
+        if errors.is_empty() {
+            Self::read(key.kind, &node, "")
+        } else {
+            Err(errors)
+        }
     }
 
     /// Its key.

@@ -52,7 +52,9 @@ impl State {
 
     /// All resources of a kind, in key order.
     pub fn of_kind(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Arc<Stored>)> {
-        self.resources.range(Key::new(kind, "", "")..).take_while(move |(key, _)| key.kind == kind)
+        self.resources
+            .range(Key::new(kind, "", "")..)
+            .take_while(move |(key, _)| key.kind == kind)
     }
 
     /// All resources, in key order.
@@ -68,7 +70,12 @@ impl State {
             Some(known) => known.created_at,
             None => now,
         };
-        let stored = Stored { spec, revision: self.revision + 1, created_at, updated_at: now };
+        let stored = Stored {
+            spec,
+            revision: self.revision + 1,
+            created_at,
+            updated_at: now,
+        };
         self.resources.insert(key, Arc::new(stored));
         true
     }

@@ -16,12 +16,19 @@ impl Inherited {
     /// left alone.
     pub(crate) fn of_process() -> Self {
         let mut given = listenfd::ListenFd::from_env();
-        Self((0..given.len()).filter_map(|at| given.take_tcp_listener(at).ok().flatten()).collect())
+        Self(
+            (0..given.len())
+                .filter_map(|at| given.take_tcp_listener(at).ok().flatten())
+                .collect(),
+        )
     }
 
     /// The one that listens on an address.
     pub(crate) fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let at = self.0.iter().position(|l| l.local_addr().is_ok_and(|a| a == address))?;
+        let at = self
+            .0
+            .iter()
+            .position(|l| l.local_addr().is_ok_and(|a| a == address))?;
         Some(self.0.swap_remove(at))
     }
 }

@@ -5,7 +5,7 @@
 //! that accepted it. Since such a bind also succeeds beside another process, a plain bind comes
 //! first to find out.
 //!
-//! ```ignore
+//! ```text
 //! for listener in bind(addr, workers)? {
 //!     // on each worker's runtime
 //!     tokio::spawn(accept_loop(listener, drain.clone(), bounds.clone(), move |accepted| { … }));

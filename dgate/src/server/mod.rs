@@ -50,14 +50,23 @@ impl Server {
     ///
     /// # Errors
     /// An address that is none, or cannot be bound.
-    pub fn start<A: AsRef<str>>(gateway: &DGate, listen: &[A], workers: usize) -> Result<Self, StartError> {
+    pub fn start<A: AsRef<str>>(
+        gateway: &DGate,
+        listen: &[A],
+        workers: usize,
+    ) -> Result<Self, StartError> {
         let mut addresses = Vec::new();
         for text in listen {
             let text = text.as_ref();
-            let address = text.parse::<crate::config::ListenAddr>().map_err(|e| StartError::Io {
-                what: format!("listen on {text}"),
-                source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
-            })?;
+            let address =
+                text.parse::<crate::config::ListenAddr>()
+                    .map_err(|e| StartError::Io {
+                        what: format!("listen on {text}"),
+                        source: std::io::Error::new(
+                            std::io::ErrorKind::InvalidInput,
+                            e.to_string(),
+                        ),
+                    })?;
             addresses.push(Listen {
                 address: address.get(),
                 #[cfg(feature = "tls")]
@@ -67,11 +76,19 @@ impl Server {
         Self::start_all(gateway, addresses, workers, &mut Inherited::none())
     }
 
-    pub(crate) fn start_all(gateway: &DGate, listen: Vec<Listen>, workers: usize, inherited: &mut Inherited) -> Result<Self, StartError> {
+    pub(crate) fn start_all(
+        gateway: &DGate,
+        listen: Vec<Listen>,
+        workers: usize,
+        inherited: &mut Inherited,
+    ) -> Result<Self, StartError> {
         let workers = worker_count(workers);
         let settings = gateway.settings();
         let drain = Drain::new();
-        let bounds = Arc::new(Bounds::new(settings.max_connections, settings.max_connections_per_ip));
+        let bounds = Arc::new(Bounds::new(
+            settings.max_connections,
+            settings.max_connections_per_ip,
+        ));
         let mut addresses = Vec::new();
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for one in listen {
@@ -91,11 +108,25 @@ impl Server {
         }
         let mut threads = Vec::new();
         for (index, sockets) in sockets.into_iter().enumerate() {
-            let worker = Worker { index, gateway: gateway.clone(), drain: drain.clone(), bounds: bounds.clone() };
+            let worker = Worker {
+                index,
+                gateway: gateway.clone(),
+                drain: drain.clone(),
+                bounds: bounds.clone(),
+            };
             let thread = std::thread::Builder::new().name(format!("dgate-worker-{index}"));
-            threads.push(thread.spawn(move || worker.run(sockets)).map_err(StartError::io("start a worker"))?);
+            threads.push(
+                thread
+                    .spawn(move || worker.run(sockets))
+                    .map_err(StartError::io("start a worker"))?,
+            );
         }
-        Ok(Self { drain, bounds, addresses, workers: threads })
+        Ok(Self {
+            drain,
+            bounds,
+            addresses,
+            workers: threads,
+        })
     }
 
     /// The addresses bound, in the order given.
@@ -111,18 +142,28 @@ impl Server {
     /// Takes over limits on connections after a reload; connections that are open keep theirs.
     pub(crate) fn reload(&self, gateway: &DGate) {
         let settings = gateway.settings();
-        self.bounds.set(settings.max_connections, settings.max_connections_per_ip);
+        self.bounds
+            .set(settings.max_connections, settings.max_connections_per_ip);
     }
 
     /// Stops listening, lets requests in flight finish for at most `limit`, then ends what is left.
     pub async fn shutdown(mut self, limit: Duration) {
         self.drain.start();
-        if tokio::time::timeout(limit, self.drain.wait_idle()).await.is_err() {
-            tracing::warn!(connections = self.drain.open(), ?limit, "ending what did not finish");
+        if tokio::time::timeout(limit, self.drain.wait_idle())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.drain.open(),
+                ?limit,
+                "ending what did not finish"
+            );
             self.drain.force();
         }
         let workers = std::mem::take(&mut self.workers);
-        let _ = tokio::task::spawn_blocking(move || workers.into_iter().for_each(|w| drop(w.join()))).await;
+        let _ =
+            tokio::task::spawn_blocking(move || workers.into_iter().for_each(|w| drop(w.join())))
+                .await;
     }
 }
 
@@ -156,7 +197,10 @@ struct Worker {
 impl Worker {
     fn run(self, sockets: Vec<Socket>) {
         upstream::enter_worker(self.index);
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, worker = self.index, "cannot start a worker");
@@ -169,7 +213,11 @@ impl Worker {
                 #[cfg(feature = "tls")]
                 let tls = listening.tls;
                 let proxy = Proxy::new(self.gateway.clone(), self.drain.clone());
-                let (drain, bounds, gateway) = (self.drain.clone(), self.bounds.clone(), self.gateway.clone());
+                let (drain, bounds, gateway) = (
+                    self.drain.clone(),
+                    self.bounds.clone(),
+                    self.gateway.clone(),
+                );
                 tokio::spawn(async move {
                     let accepted = accept_loop(socket, drain, bounds, move |accepted| {
                         let limits = gateway.settings().limits;
@@ -178,7 +226,14 @@ impl Worker {
                             tls::accept(tls, accepted, limits, proxy.clone());
                             return;
                         }
-                        let Accepted { stream, peer, local, permit, guard, .. } = accepted;
+                        let Accepted {
+                            stream,
+                            peer,
+                            local,
+                            permit,
+                            guard,
+                            ..
+                        } = accepted;
                         let info = Arc::new(ConnInfo::new(peer, local, None, Some(permit)));
                         tokio::spawn(conn::serve(stream, info, limits, proxy.clone(), guard));
                     });

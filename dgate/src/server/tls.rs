@@ -1,8 +1,8 @@
 //! TLS on a listener: rustls on aws-lc-rs, TLS 1.2 and 1.3, HTTP/2 by ALPN.
 
+use super::Proxy;
 use super::conn::{ConnInfo, ConnLimits, TlsInfo, serve};
 use super::listener::Accepted;
-use super::Proxy;
 use dgate_core::BoxError;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -25,18 +25,28 @@ impl TlsKeys {
     /// # Errors
     /// A file that cannot be read or holds no such thing, or a key of another certificate. The text names the file.
     pub fn read(cert_file: &Path, key_file: &Path) -> Result<Self, BoxError> {
-        let named = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(cert_file).map_err(|e| named(cert_file, &e))?.collect();
+        let named =
+            |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(cert_file)
+            .map_err(|e| named(cert_file, &e))?
+            .collect();
         let chain = chain.map_err(|e| named(cert_file, &e))?;
         if chain.is_empty() {
             return Err(named(cert_file, &"holds no PEM certificate").into());
         }
         let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| named(key_file, &e))?;
-        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(|e| named(key_file, &format!("does not fit {}: {e}", cert_file.display())))?;
+        let mut config = ServerConfig::builder_with_provider(Arc::new(
+            rustls::crypto::aws_lc_rs::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|e| {
+            named(
+                key_file,
+                &format!("does not fit {}: {e}", cert_file.display()),
+            )
+        })?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
     }
@@ -46,7 +56,14 @@ impl TlsKeys {
 pub(super) fn accept(keys: &TlsKeys, accepted: Accepted, limits: ConnLimits, proxy: Proxy) {
     let acceptor = TlsAcceptor::from(keys.0.clone());
     tokio::spawn(async move {
-        let Accepted { stream, peer, local, permit, guard, .. } = accepted;
+        let Accepted {
+            stream,
+            peer,
+            local,
+            permit,
+            guard,
+            ..
+        } = accepted;
         let stream = match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
@@ -59,7 +76,11 @@ pub(super) fn accept(keys: &TlsKeys, accepted: Accepted, limits: ConnLimits, pro
             }
         };
         let session = stream.get_ref().1;
-        let version = if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) { "TLSv1.2" } else { "TLSv1.3" };
+        let version = if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) {
+            "TLSv1.2"
+        } else {
+            "TLSv1.3"
+        };
         let alpn = match session.alpn_protocol() {
             Some(b"h2") => Some("h2"),
             Some(b"http/1.1") => Some("http/1.1"),

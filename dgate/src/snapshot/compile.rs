@@ -91,14 +91,21 @@ impl Inputs {
             (None, None) => true,
             _ => false,
         };
-        Arc::ptr_eq(&self.route, &other.route) && Arc::ptr_eq(&self.namespace, &other.namespace) && service
+        Arc::ptr_eq(&self.route, &other.route)
+            && Arc::ptr_eq(&self.namespace, &other.namespace)
+            && service
     }
 }
 
 impl Compiler {
     /// A compiler with these plugins and settings.
     pub fn new(registry: Arc<Registry>, globals: Globals) -> Self {
-        Self { registry, globals, own: Vec::new(), generation: 0 }
+        Self {
+            registry,
+            globals,
+            own: Vec::new(),
+            generation: 0,
+        }
     }
 
     /// Adds a route that the program brings.
@@ -108,7 +115,14 @@ impl Compiler {
         info.paths = vec![pattern.as_str().to_owned()];
         info.metrics = RouteMetrics::new(namespace.clone(), name.clone());
         (info.namespace, info.name) = (namespace, name);
-        self.own.push((pattern, Arc::new(Route { info: Arc::new(info), pipeline, max_body: None })));
+        self.own.push((
+            pattern,
+            Arc::new(Route {
+                info: Arc::new(info),
+                pipeline,
+                max_body: None,
+            }),
+        ));
     }
 
     /// The plugins that resources may use.
@@ -123,24 +137,38 @@ impl Compiler {
 
     /// The same with other global settings.
     pub fn with_globals(&self, globals: Globals) -> Self {
-        Self { globals, generation: self.generation + 1, ..self.clone() }
+        Self {
+            globals,
+            generation: self.generation + 1,
+            ..self.clone()
+        }
     }
 
     /// Compiles a state.
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn compile(&self, state: &State, previous: Option<&Snapshot>) -> Result<Snapshot, Vec<Problem>> {
+    pub fn compile(
+        &self,
+        state: &State,
+        previous: Option<&Snapshot>,
+    ) -> Result<Snapshot, Vec<Problem>> {
         let mut run = Run {
             compiler: self,
             state,
             old: previous.map(|p| &p.kept),
-            kept: Kept { generation: self.generation, ..Kept::default() },
+            kept: Kept {
+                generation: self.generation,
+                ..Kept::default()
+            },
             problems: Vec::new(),
         };
         let snapshot = run.snapshot();
         match (snapshot, run.problems) {
-            (Some(snapshot), problems) if problems.is_empty() => Ok(Snapshot { kept: run.kept, ..snapshot }),
+            (Some(snapshot), problems) if problems.is_empty() => Ok(Snapshot {
+                kept: run.kept,
+                ..snapshot
+            }),
             (_, problems) => Err(problems),
         }
     }
@@ -162,16 +190,23 @@ impl Run<'_> {
     fn snapshot(&mut self) -> Option<Snapshot> {
         let global = self.plugins(None, &self.compiler.globals.plugins, &Setup::default());
         for (key, stored) in self.state.of_kind(Kind::Service) {
-            let Spec::Service(spec) = &stored.spec else { continue };
+            let Spec::Service(spec) = &stored.spec else {
+                continue;
+            };
             if self.namespace_of(key).is_some() {
                 self.service(key, stored, spec);
             }
         }
         let mut tables: BTreeMap<&str, Vec<Declared>> = BTreeMap::new();
         for (key, stored) in self.state.of_kind(Kind::Route) {
-            let Spec::Route(spec) = &stored.spec else { continue };
+            let Spec::Route(spec) = &stored.spec else {
+                continue;
+            };
             if let Some(route) = self.route(key, stored, spec, &global) {
-                tables.entry(&key.namespace).or_default().push((route, spec, key));
+                tables
+                    .entry(&key.namespace)
+                    .or_default()
+                    .push((route, spec, key));
             }
         }
         for (key, _) in self.state.of_kind(Kind::Namespace) {
@@ -184,11 +219,27 @@ impl Run<'_> {
             self.table(namespace, routes);
         }
         let domains = self.domains()?;
-        Some(Snapshot { revision: self.state.revision(), domains, fallback: self.kept.tables.get("default").cloned(), kept: Kept::default() })
+        Some(Snapshot {
+            revision: self.state.revision(),
+            domains,
+            fallback: self.kept.tables.get("default").cloned(),
+            kept: Kept::default(),
+        })
     }
 
-    fn problem(&mut self, key: &Key, pointer: impl Into<String>, detail: impl Into<String>, kind: ProblemKind) {
-        self.problems.push(Problem { key: key.clone(), pointer: pointer.into(), detail: detail.into(), kind });
+    fn problem(
+        &mut self,
+        key: &Key,
+        pointer: impl Into<String>,
+        detail: impl Into<String>,
+        kind: ProblemKind,
+    ) {
+        self.problems.push(Problem {
+            key: key.clone(),
+            pointer: pointer.into(),
+            detail: detail.into(),
+            kind,
+        });
     }
 
     fn invalid(&mut self, key: &Key, pointer: impl Into<String>, detail: impl Into<String>) {
@@ -198,7 +249,11 @@ impl Run<'_> {
     fn namespace_of(&mut self, key: &Key) -> Option<Arc<Stored>> {
         let found = self.state.get(&Key::namespace(&key.namespace)).cloned();
         if found.is_none() {
-            self.invalid(key, "/namespace", format!("namespace `{}` does not exist", key.namespace));
+            self.invalid(
+                key,
+                "/namespace",
+                format!("namespace `{}` does not exist", key.namespace),
+            );
         }
         found
     }
@@ -208,28 +263,49 @@ impl Run<'_> {
         let mut ready = Vec::with_capacity(uses.len());
         for (at, usage) in uses.iter().enumerate() {
             let slot = (owner.cloned(), at);
-            let known = self.kept.plugins.get(&slot).or(self.old.and_then(|o| o.plugins.get(&slot))).filter(|(u, _)| u == usage);
+            let known = self
+                .kept
+                .plugins
+                .get(&slot)
+                .or(self.old.and_then(|o| o.plugins.get(&slot)))
+                .filter(|(u, _)| u == usage);
             let plugged = match known {
                 Some((_, plugged)) => Some(plugged.clone()),
                 None => self.plug(owner, at, usage, setup),
             };
             if let Some(plugged) = plugged {
-                self.kept.plugins.insert(slot, (usage.clone(), plugged.clone()));
+                self.kept
+                    .plugins
+                    .insert(slot, (usage.clone(), plugged.clone()));
                 ready.push(plugged);
             }
         }
         ready
     }
 
-    fn plug(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse, setup: &Setup) -> Option<Plugged> {
+    fn plug(
+        &mut self,
+        owner: Option<&Key>,
+        at: usize,
+        usage: &PluginUse,
+        setup: &Setup,
+    ) -> Option<Plugged> {
         // Global plugins belong to no resource; their problems name the configuration file's list.
         let global = Key::namespace("proxy.plugins");
         let owner = owner.unwrap_or(&global);
         let pointer = format!("/plugins/{at}");
         let Some(entry) = self.compiler.registry.get(&usage.name).cloned() else {
             let known: Vec<_> = self.compiler.registry.names().collect();
-            let known = if known.is_empty() { "none is registered".to_owned() } else { format!("known ones are {}", known.join(", ")) };
-            self.invalid(owner, join(&pointer, "name"), format!("unknown plugin `{}`: {known}", usage.name));
+            let known = if known.is_empty() {
+                "none is registered".to_owned()
+            } else {
+                format!("known ones are {}", known.join(", "))
+            };
+            self.invalid(
+                owner,
+                join(&pointer, "name"),
+                format!("unknown plugin `{}`: {known}", usage.name),
+            );
             return None;
         };
         let pointer = join(&pointer, "config");
@@ -244,24 +320,41 @@ impl Run<'_> {
             };
         }
         for error in errors {
-            self.invalid(owner, error.pointer, format!("plugin `{}`: {}", usage.name, error.detail));
+            self.invalid(
+                owner,
+                error.pointer,
+                format!("plugin `{}`: {}", usage.name, error.detail),
+            );
         }
         None
     }
 
     fn service(&mut self, key: &Key, stored: &Arc<Stored>, spec: &resource::Service) {
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
-        let known = self.old.and_then(|o| o.services.get(&key.namespace)?.get(&key.name));
+        let known = self
+            .old
+            .and_then(|o| o.services.get(&key.namespace)?.get(&key.name));
         let upstream = match known {
-            Some((old, upstream)) if Arc::ptr_eq(old, stored) && same_generation.is_some() => Some(upstream.clone()),
+            Some((old, upstream)) if Arc::ptr_eq(old, stored) && same_generation.is_some() => {
+                Some(upstream.clone())
+            }
             _ => self.upstream(key, spec, known.map(|(_, upstream)| upstream)),
         };
         if let Some(upstream) = upstream {
-            self.kept.services.entry(key.namespace.clone()).or_default().insert(key.name.clone(), (stored.clone(), upstream));
+            self.kept
+                .services
+                .entry(key.namespace.clone())
+                .or_default()
+                .insert(key.name.clone(), (stored.clone(), upstream));
         }
     }
 
-    fn upstream(&mut self, key: &Key, spec: &resource::Service, older: Option<&Upstream>) -> Option<Upstream> {
+    fn upstream(
+        &mut self,
+        key: &Key,
+        spec: &resource::Service,
+        older: Option<&Upstream>,
+    ) -> Option<Upstream> {
         let mut sound = true;
         for (at, endpoint) in spec.urls.iter().enumerate() {
             if let Err(error) = endpoint.url().parse::<dgate_core::Target>() {
@@ -271,7 +364,9 @@ impl Run<'_> {
         }
         let retry = spec.retry.clone().unwrap_or_default();
         for (at, method) in retry.methods.iter().enumerate() {
-            sound &= self.method(key, &format!("/retry/methods/{at}"), method).is_some();
+            sound &= self
+                .method(key, &format!("/retry/methods/{at}"), method)
+                .is_some();
         }
         if !sound {
             return None;
@@ -294,25 +389,50 @@ impl Run<'_> {
             builder = builder.inherit(older);
         }
         // URLs are checked above: what is left is TLS.
-        builder.build().map_err(|error| self.invalid(key, "/tls", error.to_string())).ok()
+        builder
+            .build()
+            .map_err(|error| self.invalid(key, "/tls", error.to_string()))
+            .ok()
     }
 
-    fn route(&mut self, key: &Key, stored: &Arc<Stored>, spec: &resource::Route, global: &[Plugged]) -> Option<Arc<Route>> {
+    fn route(
+        &mut self,
+        key: &Key,
+        stored: &Arc<Stored>,
+        spec: &resource::Route,
+        global: &[Plugged],
+    ) -> Option<Arc<Route>> {
         let namespace = self.namespace_of(key)?;
         let service = match &spec.service {
             Some(name) => {
-                let found = self.state.get(&Key::new(Kind::Service, &*key.namespace, &**name)).cloned();
+                let found = self
+                    .state
+                    .get(&Key::new(Kind::Service, &*key.namespace, &**name))
+                    .cloned();
                 if found.is_none() {
-                    self.invalid(key, "/service", format!("service `{name}` does not exist in namespace `{}`", key.namespace));
+                    self.invalid(
+                        key,
+                        "/service",
+                        format!(
+                            "service `{name}` does not exist in namespace `{}`",
+                            key.namespace
+                        ),
+                    );
                     return None;
                 }
                 found
             }
             None => None,
         };
-        let inputs = Inputs { route: stored.clone(), namespace, service };
+        let inputs = Inputs {
+            route: stored.clone(),
+            namespace,
+            service,
+        };
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
-        let known = same_generation.and_then(|o| o.routes.get(&key.namespace)?.get(&key.name)).filter(|k| k.inputs.same(&inputs));
+        let known = same_generation
+            .and_then(|o| o.routes.get(&key.namespace)?.get(&key.name))
+            .filter(|k| k.inputs.same(&inputs));
         let route = match known {
             Some(known) => {
                 self.keep_plugins(&inputs);
@@ -320,40 +440,99 @@ impl Run<'_> {
             }
             None => self.build_route(key, spec, &inputs, global)?,
         };
-        self.kept.routes.entry(key.namespace.clone()).or_default().insert(key.name.clone(), KeptRoute { inputs, route: route.clone() });
+        self.kept
+            .routes
+            .entry(key.namespace.clone())
+            .or_default()
+            .insert(
+                key.name.clone(),
+                KeptRoute {
+                    inputs,
+                    route: route.clone(),
+                },
+            );
         Some(route)
     }
 
     /// Keeps the plugins of a route that is taken over as it is.
     fn keep_plugins(&mut self, inputs: &Inputs) {
         let Some(old) = self.old else { return };
-        for stored in [Some(&inputs.route), Some(&inputs.namespace), inputs.service.as_ref()].into_iter().flatten() {
+        for stored in [
+            Some(&inputs.route),
+            Some(&inputs.namespace),
+            inputs.service.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
             let key = stored.spec.key();
-            let slots = (0..).map(|at| (Some(key.clone()), at)).map_while(|slot| old.plugins.get_key_value(&slot));
+            let slots = (0..)
+                .map(|at| (Some(key.clone()), at))
+                .map_while(|slot| old.plugins.get_key_value(&slot));
             for (slot, value) in slots {
-                self.kept.plugins.entry(slot.clone()).or_insert_with(|| value.clone());
+                self.kept
+                    .plugins
+                    .entry(slot.clone())
+                    .or_insert_with(|| value.clone());
             }
         }
     }
 
-    fn build_route(&mut self, key: &Key, spec: &resource::Route, inputs: &Inputs, global: &[Plugged]) -> Option<Arc<Route>> {
+    fn build_route(
+        &mut self,
+        key: &Key,
+        spec: &resource::Route,
+        inputs: &Inputs,
+        global: &[Plugged],
+    ) -> Option<Arc<Route>> {
         let mut plugins = global.to_vec();
-        let (Spec::Namespace(namespace), ns) = (&inputs.namespace.spec, key.namespace.as_str()) else { return None };
-        plugins.extend(self.plugins(Some(&Key::namespace(ns)), &namespace.plugins, &Setup::new(ns, "")));
+        let (Spec::Namespace(namespace), ns) = (&inputs.namespace.spec, key.namespace.as_str())
+        else {
+            return None;
+        };
+        plugins.extend(self.plugins(
+            Some(&Key::namespace(ns)),
+            &namespace.plugins,
+            &Setup::new(ns, ""),
+        ));
         let mut upstream = None;
         if let Some(Spec::Service(service)) = inputs.service.as_ref().map(|s| &s.spec) {
             let at = Setup::new(ns, format!("service/{}", service.name));
-            plugins.extend(self.plugins(Some(&Key::new(Kind::Service, ns, &*service.name)), &service.plugins, &at));
+            plugins.extend(self.plugins(
+                Some(&Key::new(Kind::Service, ns, &*service.name)),
+                &service.plugins,
+                &at,
+            ));
             // Absent when the service itself does not compile: said there.
             upstream = Some(self.kept.services.get(ns)?.get(&service.name)?.1.clone());
         }
-        plugins.extend(self.plugins(Some(key), &spec.plugins, &Setup::new(ns, format!("route/{}", spec.name))));
-        let handled = plugins.iter().any(|p| p.hooks.points().contains(HookSet::REQUEST_HANDLER));
+        plugins.extend(self.plugins(
+            Some(key),
+            &spec.plugins,
+            &Setup::new(ns, format!("route/{}", spec.name)),
+        ));
+        let handled = plugins
+            .iter()
+            .any(|p| p.hooks.points().contains(HookSet::REQUEST_HANDLER));
         if upstream.is_none() && !handled {
-            self.invalid(key, "", "the route needs a service, or a plugin that answers requests");
+            self.invalid(
+                key,
+                "",
+                "the route needs a service, or a plugin that answers requests",
+            );
             return None;
         }
-        let strips = spec.paths.iter().filter_map(|p| Pattern::parse(p).ok()).map(|p| if spec.strip_path { p.prefix_segments() } else { 0 });
+        let strips = spec
+            .paths
+            .iter()
+            .filter_map(|p| Pattern::parse(p).ok())
+            .map(|p| {
+                if spec.strip_path {
+                    p.prefix_segments()
+                } else {
+                    0
+                }
+            });
         let strip = strips.clone().max().unwrap_or(0);
         if strips.clone().min() != Some(strip) && strip > 0 {
             self.invalid(key, "/strip_path", "the paths of this route have literal prefixes of different length: make one route of each");
@@ -368,13 +547,24 @@ impl Run<'_> {
         info.service = spec.service.as_deref().map(Into::into);
         info.metrics = RouteMetrics::new(namespace_name.clone(), name.clone());
         (info.namespace, info.name) = (namespace_name, name);
-        Some(Arc::new(Route { info: Arc::new(info), pipeline: stack(&plugins, upstream), max_body: spec.max_body.map(|s| s.bytes()) }))
+        Some(Arc::new(Route {
+            info: Arc::new(info),
+            pipeline: stack(&plugins, upstream),
+            max_body: spec.max_body.map(|s| s.bytes()),
+        }))
     }
 
     fn method(&mut self, key: &Key, pointer: &str, text: &str) -> Option<Method> {
         match text.parse::<Method>() {
             Ok(_) if text.chars().any(|c| c.is_ascii_lowercase()) => {
-                self.invalid(key, pointer, format!("methods are case-sensitive: did you mean `{}`?", text.to_uppercase()));
+                self.invalid(
+                    key,
+                    pointer,
+                    format!(
+                        "methods are case-sensitive: did you mean `{}`?",
+                        text.to_uppercase()
+                    ),
+                );
                 None
             }
             Ok(method) => Some(method),
@@ -386,10 +576,20 @@ impl Run<'_> {
     }
 
     fn table(&mut self, namespace: &str, routes: Vec<Declared>) {
-        let own: &[(Pattern, Arc<Route>)] = if namespace == "default" { &self.compiler.own } else { &[] };
-        let all: Vec<Arc<Route>> = routes.iter().map(|(r, ..)| r.clone()).chain(own.iter().map(|(_, r)| r.clone())).collect();
+        let own: &[(Pattern, Arc<Route>)] = if namespace == "default" {
+            &self.compiler.own
+        } else {
+            &[]
+        };
+        let all: Vec<Arc<Route>> = routes
+            .iter()
+            .map(|(r, ..)| r.clone())
+            .chain(own.iter().map(|(_, r)| r.clone()))
+            .collect();
         let known = self.old.and_then(|o| o.tables.get(namespace));
-        let same = known.filter(|t| t.routes.len() == all.len() && t.routes.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b)));
+        let same = known.filter(|t| {
+            t.routes.len() == all.len() && t.routes.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b))
+        });
         if let Some(same) = same {
             self.kept.tables.insert(namespace.to_owned(), same.clone());
             return;
@@ -408,7 +608,13 @@ impl Run<'_> {
         }));
         match Router::build(entries) {
             Ok(router) => {
-                self.kept.tables.insert(namespace.to_owned(), Arc::new(Table { router, routes: all }));
+                self.kept.tables.insert(
+                    namespace.to_owned(),
+                    Arc::new(Table {
+                        router,
+                        routes: all,
+                    }),
+                );
             }
             Err(conflicts) => {
                 for conflict in conflicts {
@@ -419,8 +625,17 @@ impl Run<'_> {
         }
     }
 
-    fn entries(&mut self, key: &Key, spec: &resource::Route, route: &Arc<Route>) -> Vec<Entry<Arc<Route>>> {
-        let mut methods = if spec.methods.is_empty() { Methods::all() } else { Methods::default() };
+    fn entries(
+        &mut self,
+        key: &Key,
+        spec: &resource::Route,
+        route: &Arc<Route>,
+    ) -> Vec<Entry<Arc<Route>>> {
+        let mut methods = if spec.methods.is_empty() {
+            Methods::all()
+        } else {
+            Methods::default()
+        };
         for (at, text) in spec.methods.iter().enumerate() {
             if let Some(method) = self.method(key, &format!("/methods/{at}"), text) {
                 methods.insert(method);
@@ -428,7 +643,11 @@ impl Run<'_> {
         }
         let matchers = Matchers::parse(&spec.headers, &spec.query).unwrap_or_else(|errors| {
             for error in errors {
-                self.invalid(key, join(&join("", error.field), &error.name), error.to_string());
+                self.invalid(
+                    key,
+                    join(&join("", error.field), &error.name),
+                    error.to_string(),
+                );
             }
             Matchers::default()
         });
@@ -452,14 +671,23 @@ impl Run<'_> {
     fn domains(&mut self) -> Option<DomainTable<Arc<Table>>> {
         let mut all = Vec::new();
         for (key, stored) in self.state.of_kind(Kind::Domain) {
-            let Spec::Domain(spec) = &stored.spec else { continue };
+            let Spec::Domain(spec) = &stored.spec else {
+                continue;
+            };
             if self.namespace_of(key).is_none() {
                 continue;
             }
             for (at, text) in spec.patterns.iter().enumerate() {
-                match (DomainPattern::parse(text), self.kept.tables.get(&key.namespace)) {
-                    (Ok(pattern), Some(table)) => all.push((pattern, spec.priority, key.path(), table.clone())),
-                    (Err(error), _) => self.invalid(key, format!("/patterns/{at}"), error.to_string()),
+                match (
+                    DomainPattern::parse(text),
+                    self.kept.tables.get(&key.namespace),
+                ) {
+                    (Ok(pattern), Some(table)) => {
+                        all.push((pattern, spec.priority, key.path(), table.clone()))
+                    }
+                    (Err(error), _) => {
+                        self.invalid(key, format!("/patterns/{at}"), error.to_string())
+                    }
                     // Its routes do not compile: said there.
                     (Ok(_), None) => {}
                 }
@@ -468,9 +696,17 @@ impl Run<'_> {
         DomainTable::build(all)
             .map_err(|conflicts| {
                 for conflict in conflicts {
-                    let (namespace, name) = conflict.second.split_once('/').unwrap_or(("", &conflict.second));
+                    let (namespace, name) = conflict
+                        .second
+                        .split_once('/')
+                        .unwrap_or(("", &conflict.second));
                     let key = Key::new(Kind::Domain, namespace, name);
-                    self.problem(&key, "/patterns", conflict.to_string(), ProblemKind::Conflict);
+                    self.problem(
+                        &key,
+                        "/patterns",
+                        conflict.to_string(),
+                        ProblemKind::Conflict,
+                    );
                 }
             })
             .ok()

@@ -63,12 +63,22 @@ impl Snapshot {
     /// Finds the route of a request. A path with dot segments is replaced by the normalized one, so that
     /// nothing climbs out of a service's base path.
     pub fn route(&self, host: &str, req: &mut Request) -> Routed {
-        let Some(table) = self.domains.find(host).or(self.fallback.as_ref()) else { return Routed::NotFound };
+        let Some(table) = self.domains.find(host).or(self.fallback.as_ref()) else {
+            return Routed::NotFound;
+        };
         let path = path::normalize(req.uri().path());
-        let lookup = Lookup { method: req.method(), path: &path, headers: req.headers(), query: req.uri().query() };
+        let lookup = Lookup {
+            method: req.method(),
+            path: &path,
+            headers: req.headers(),
+            query: req.uri().query(),
+        };
         let (route, params) = match table.router.find(&lookup) {
             Found::Route { value, params } => {
-                let params = params.iter().map(|(name, text)| ((*name).to_owned(), path::decode(text).into_owned())).collect();
+                let params = params
+                    .iter()
+                    .map(|(name, text)| ((*name).to_owned(), path::decode(text).into_owned()))
+                    .collect();
                 (value.clone(), params)
             }
             Found::MethodNotAllowed(methods) => return Routed::MethodNotAllowed(methods),

@@ -75,9 +75,7 @@ impl Plugin for RequestId {
         let id = match known {
             Some(id) => id,
             // Without trust the gateway's id may itself be what the client sent.
-            None if !self.trust && req.headers().contains_key(&self.name) => {
-                random_id()
-            }
+            None if !self.trust && req.headers().contains_key(&self.name) => random_id(),
             None => HeaderValue::from_str(ctx.id())?,
         };
         req.headers_mut().insert(self.name.clone(), id.clone());

@@ -41,7 +41,11 @@ impl ErrorHandlerLayer {
     }
 }
 
-async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: Arc<dyn Hooks>,
+    mut inner: S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
     match call(&mut inner, req).await {
         Ok(response) => Ok(response),
@@ -50,7 +54,11 @@ async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) ->
 }
 
 /// The hook itself: its answer is marked, so that response modifiers leave it alone.
-pub(super) async fn handle(hooks: &dyn Hooks, ctx: &Exchange, error: BoxError) -> Result<Response, BoxError> {
+pub(super) async fn handle(
+    hooks: &dyn Hooks,
+    ctx: &Exchange,
+    error: BoxError,
+) -> Result<Response, BoxError> {
     let mut response = hooks.error_handler(ctx, Error::classify(error)).await?;
     response.extensions_mut().insert(ErrorAnswer);
     Ok(response)

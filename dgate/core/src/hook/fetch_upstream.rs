@@ -40,7 +40,11 @@ impl FetchUpstreamLayer {
     }
 }
 
-async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: Arc<dyn Hooks>,
+    mut inner: S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
     let (head, body) = req.into_parts();
     match hooks.fetch_upstream(&ctx, &head).await {
@@ -49,6 +53,8 @@ async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) ->
             call(&mut inner, Request::from_parts(head, body)).await
         }
         Err(Interrupt::Reply(response)) => Ok(*response),
-        Err(Interrupt::Fail(error)) => Err(Error::module(error, hooks.name(), "fetch_upstream").into()),
+        Err(Interrupt::Fail(error)) => {
+            Err(Error::module(error, hooks.name(), "fetch_upstream").into())
+        }
     }
 }

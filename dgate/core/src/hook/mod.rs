@@ -93,7 +93,10 @@ impl HookSet {
     }
     /// The names in it, in Rust's spelling.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES.into_iter().filter(move |(set, _)| self.contains(*set)).map(|(_, name)| name)
+        Self::NAMES
+            .into_iter()
+            .filter(move |(set, _)| self.contains(*set))
+            .map(|(_, name)| name)
     }
 }
 
@@ -128,7 +131,9 @@ pub trait Hooks: Send + Sync + 'static {
 
     /// Instead of an upstream.
     async fn request_handler(&self, _ctx: &Exchange, _req: Request) -> Flow<Response> {
-        Err(Error::new(ErrorKind::Internal).with_cause("no request handler").into())
+        Err(Error::new(ErrorKind::Internal)
+            .with_cause("no request handler")
+            .into())
     }
 
     /// Before the handler or the upstream, once a request.
@@ -180,11 +185,17 @@ pub(crate) fn handler(ctx: &Exchange) -> Option<Arc<dyn Hooks>> {
     if !ctx.hooked() {
         return None;
     }
-    ctx.vars().get::<Recorded>().and_then(|r| r.handlers.first().cloned())
+    ctx.vars()
+        .get::<Recorded>()
+        .and_then(|r| r.handlers.first().cloned())
 }
 
 /// Asks a request handler.
-pub(crate) async fn handle(handler: &dyn Hooks, ctx: &Exchange, req: Request) -> Result<Response, Error> {
+pub(crate) async fn handle(
+    handler: &dyn Hooks,
+    ctx: &Exchange,
+    req: Request,
+) -> Result<Response, Error> {
     match handler.request_handler(ctx, req).await {
         Ok(response) => Ok(response),
         Err(Interrupt::Reply(response)) => Ok(*response),
@@ -193,17 +204,26 @@ pub(crate) async fn handle(handler: &dyn Hooks, ctx: &Exchange, req: Request) ->
 }
 
 /// Asks the recorded `fetch_upstream` hooks for one attempt: the first that names a target picks.
-pub(crate) async fn fetch(ctx: &Exchange, head: &Parts) -> Result<Result<Option<Target>, Response>, Error> {
+pub(crate) async fn fetch(
+    ctx: &Exchange,
+    head: &Parts,
+) -> Result<Result<Option<Target>, Response>, Error> {
     if !ctx.hooked() {
         return Ok(Ok(None));
     }
-    let fetchers = ctx.vars().get::<Recorded>().map(|r| r.fetchers.clone()).unwrap_or_default();
+    let fetchers = ctx
+        .vars()
+        .get::<Recorded>()
+        .map(|r| r.fetchers.clone())
+        .unwrap_or_default();
     for hooks in fetchers {
         match hooks.fetch_upstream(ctx, head).await {
             Ok(None) => {}
             Ok(Some(target)) => return Ok(Ok(Some(target))),
             Err(Interrupt::Reply(response)) => return Ok(Err(*response)),
-            Err(Interrupt::Fail(error)) => return Err(Error::module(error, hooks.name(), "fetch_upstream")),
+            Err(Interrupt::Fail(error)) => {
+                return Err(Error::module(error, hooks.name(), "fetch_upstream"));
+            }
         }
     }
     Ok(Ok(None))
@@ -263,7 +283,14 @@ macro_rules! hook_layer {
 use hook_layer;
 
 /// Calls the inner service and makes its answer ours.
-async fn call<S: crate::pipeline::Inner>(inner: &mut S, req: Request) -> Result<Response, BoxError> {
+async fn call<S: crate::pipeline::Inner>(
+    inner: &mut S,
+    req: Request,
+) -> Result<Response, BoxError> {
     use axum_core::response::IntoResponse;
-    inner.call(req).await.map(IntoResponse::into_response).map_err(Into::into)
+    inner
+        .call(req)
+        .await
+        .map(IntoResponse::into_response)
+        .map_err(Into::into)
 }

@@ -58,7 +58,11 @@ impl ModuleLayer {
 impl<S> Layer<S> for ModuleLayer {
     type Service = Module<S>;
     fn layer(&self, inner: S) -> Module<S> {
-        Module { inner, hooks: self.0.clone(), points: self.0.points() }
+        Module {
+            inner,
+            hooks: self.0.clone(),
+            points: self.0.points(),
+        }
     }
 }
 
@@ -86,7 +90,9 @@ impl<S: Inner> Service<Request> for Module<S> {
         Box::pin(async move {
             let ctx = Exchange::ensure(&mut req);
             match run(&hooks, points, &ctx, &mut inner, req).await {
-                Err(error) if points.contains(HookSet::ERROR_HANDLER) => error_handler::handle(&*hooks, &ctx, error).await,
+                Err(error) if points.contains(HookSet::ERROR_HANDLER) => {
+                    error_handler::handle(&*hooks, &ctx, error).await
+                }
                 result => result,
             }
         })
@@ -94,7 +100,13 @@ impl<S: Inner> Service<Request> for Module<S> {
 }
 
 /// Everything but the module's own error handler, which sees what fails in here.
-async fn run<S: Inner>(hooks: &Arc<dyn Hooks>, points: HookSet, ctx: &Exchange, inner: &mut S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: &Arc<dyn Hooks>,
+    points: HookSet,
+    ctx: &Exchange,
+    inner: &mut S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     if points.contains(HookSet::REQUEST_MODIFIER) {
         match request_modifier::modify(&**hooks, ctx, req).await? {
             Ok(modified) => req = modified,

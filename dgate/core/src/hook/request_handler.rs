@@ -42,7 +42,11 @@ impl RequestHandlerLayer {
     }
 }
 
-async fn run<S: Inner>(hooks: Arc<dyn Hooks>, _inner: S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: Arc<dyn Hooks>,
+    _inner: S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
     Ok(super::handle(&*hooks, &ctx, req).await?)
 }
@@ -57,7 +61,9 @@ impl Answer for Handlers {
             let ctx = Exchange::ensure(&mut req);
             match super::handler(&ctx) {
                 Some(handler) => Ok(super::handle(&*handler, &ctx, req).await?),
-                None => Err(Error::new(ErrorKind::Internal).with_cause("the route has neither a service nor a request handler").into()),
+                None => Err(Error::new(ErrorKind::Internal)
+                    .with_cause("the route has neither a service nor a request handler")
+                    .into()),
             }
         })
     }

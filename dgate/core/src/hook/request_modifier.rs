@@ -45,7 +45,11 @@ impl RequestModifierLayer {
     }
 }
 
-async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: Arc<dyn Hooks>,
+    mut inner: S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
     match modify(&*hooks, &ctx, req).await? {
         Ok(req) => call(&mut inner, req).await,
@@ -54,7 +58,11 @@ async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) ->
 }
 
 /// The hook itself: the request to go on with, or an answer. The exchange survives a replaced request.
-pub(super) async fn modify(hooks: &dyn Hooks, ctx: &Exchange, req: Request) -> Result<Result<Request, Response>, BoxError> {
+pub(super) async fn modify(
+    hooks: &dyn Hooks,
+    ctx: &Exchange,
+    req: Request,
+) -> Result<Result<Request, Response>, BoxError> {
     match hooks.request_modifier(ctx, req).await {
         Ok(mut req) => {
             if Exchange::of(&req).is_none() {
@@ -63,6 +71,8 @@ pub(super) async fn modify(hooks: &dyn Hooks, ctx: &Exchange, req: Request) -> R
             Ok(Ok(req))
         }
         Err(Interrupt::Reply(response)) => Ok(Err(*response)),
-        Err(Interrupt::Fail(error)) => Err(Error::module(error, hooks.name(), "request_modifier").into()),
+        Err(Interrupt::Fail(error)) => {
+            Err(Error::module(error, hooks.name(), "request_modifier").into())
+        }
     }
 }

@@ -43,20 +43,30 @@ impl ResponseModifierLayer {
     }
 }
 
-async fn run<S: Inner>(hooks: Arc<dyn Hooks>, mut inner: S, mut req: Request) -> Result<Response, BoxError> {
+async fn run<S: Inner>(
+    hooks: Arc<dyn Hooks>,
+    mut inner: S,
+    mut req: Request,
+) -> Result<Response, BoxError> {
     let ctx = Exchange::ensure(&mut req);
     let res = call(&mut inner, req).await?;
     modify(&*hooks, &ctx, res).await
 }
 
 /// The hook itself.
-pub(super) async fn modify(hooks: &dyn Hooks, ctx: &Exchange, res: Response) -> Result<Response, BoxError> {
+pub(super) async fn modify(
+    hooks: &dyn Hooks,
+    ctx: &Exchange,
+    res: Response,
+) -> Result<Response, BoxError> {
     if is_error_answer(&res) {
         return Ok(res);
     }
     match hooks.response_modifier(ctx, res).await {
         Ok(response) => Ok(response),
         Err(Interrupt::Reply(response)) => Ok(*response),
-        Err(Interrupt::Fail(error)) => Err(Error::module(error, hooks.name(), "response_modifier").into()),
+        Err(Interrupt::Fail(error)) => {
+            Err(Error::module(error, hooks.name(), "response_modifier").into())
+        }
     }
 }

@@ -68,7 +68,9 @@ impl Service<Request> for Carrying {
             Ok(answer.await.unwrap_or_else(|error| {
                 let mut response = Response::new(Body::empty());
                 *response.status_mut() = http::StatusCode::INTERNAL_SERVER_ERROR;
-                response.extensions_mut().insert(Carried(Arc::new(Mutex::new(Some(error)))));
+                response
+                    .extensions_mut()
+                    .insert(Carried(Arc::new(Mutex::new(Some(error)))));
                 response
             }))
         })
@@ -92,7 +94,11 @@ impl<S: Inner> Service<Request> for Delivering<S> {
         let answer = self.0.call(req);
         Box::pin(async move {
             let mut response = answer.await.map_err(Into::into)?.into_response();
-            match response.extensions_mut().remove::<Carried>().and_then(|carried| carried.0.lock().take()) {
+            match response
+                .extensions_mut()
+                .remove::<Carried>()
+                .and_then(|carried| carried.0.lock().take())
+            {
                 Some(error) => Err(error),
                 None => Ok(response),
             }

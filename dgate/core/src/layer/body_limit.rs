@@ -35,7 +35,10 @@ impl BodyLimitLayer {
 impl Layer<Pipeline> for BodyLimitLayer {
     type Service = BodyLimit<Pipeline>;
     fn layer(&self, inner: Pipeline) -> Self::Service {
-        BodyLimit { inner, limit: self.0 }
+        BodyLimit {
+            inner,
+            limit: self.0,
+        }
     }
 }
 
@@ -46,7 +49,9 @@ pub struct BodyLimit<S> {
     limit: u64,
 }
 
-impl<S: Inner<Res = Response, Err = BoxError, Fut = BoxFuture<Result<Response, BoxError>>>> Service<Request> for BodyLimit<S> {
+impl<S: Inner<Res = Response, Err = BoxError, Fut = BoxFuture<Result<Response, BoxError>>>>
+    Service<Request> for BodyLimit<S>
+{
     type Response = Response;
     type Error = BoxError;
     type Future = BoxFuture<Result<Response, BoxError>>;
@@ -73,13 +78,18 @@ pub fn apply(req: &mut Request, limit: u64) -> Result<(), Error> {
     // A declared length is enforced by the HTTP codec.
     if hint.upper().is_none_or(|upper| upper > limit) {
         let body = std::mem::take(req.body_mut());
-        *req.body_mut() = Body::new(Limited { body, left: limit, limit });
+        *req.body_mut() = Body::new(Limited {
+            body,
+            left: limit,
+            limit,
+        });
     }
     Ok(())
 }
 
 fn too_large(limit: u64) -> Error {
-    Error::new(ErrorKind::BodyTooLarge).with_detail(format!("the request body is larger than {limit} bytes"))
+    Error::new(ErrorKind::BodyTooLarge)
+        .with_detail(format!("the request body is larger than {limit} bytes"))
 }
 
 struct Limited {

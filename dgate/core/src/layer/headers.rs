@@ -40,7 +40,10 @@ impl SetHeadersLayer {
 impl<S> Layer<S> for SetHeadersLayer {
     type Service = SetHeaders<S>;
     fn layer(&self, inner: S) -> SetHeaders<S> {
-        SetHeaders { inner, headers: self.0.clone() }
+        SetHeaders {
+            inner,
+            headers: self.0.clone(),
+        }
     }
 }
 
@@ -61,7 +64,10 @@ impl<S: Inner> Service<Request> for SetHeaders<S> {
     }
 
     fn call(&mut self, req: Request) -> Self::Future {
-        Setting { inner: self.inner.call(req), headers: self.headers.clone() }
+        Setting {
+            inner: self.inner.call(req),
+            headers: self.headers.clone(),
+        }
     }
 }
 

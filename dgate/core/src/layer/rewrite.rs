@@ -27,7 +27,10 @@ impl StripPrefixLayer {
 impl<S> Layer<S> for StripPrefixLayer {
     type Service = StripPrefix<S>;
     fn layer(&self, inner: S) -> StripPrefix<S> {
-        StripPrefix { inner, segments: self.0 }
+        StripPrefix {
+            inner,
+            segments: self.0,
+        }
     }
 }
 
@@ -74,9 +77,18 @@ pub fn strip(path: &str, segments: usize) -> &str {
 ///
 /// # Errors
 /// [`BoxError`] when the result is no valid request target, which a base path of a parsed URL cannot cause.
-pub fn rewritten(uri: &Uri, strip_segments: usize, base: &str, keep_query: bool) -> Result<PathAndQuery, BoxError> {
+pub fn rewritten(
+    uri: &Uri,
+    strip_segments: usize,
+    base: &str,
+    keep_query: bool,
+) -> Result<PathAndQuery, BoxError> {
     let Some(whole) = uri.path_and_query() else {
-        return Ok(PathAndQuery::try_from(if base.is_empty() { "/" } else { base })?);
+        return Ok(PathAndQuery::try_from(if base.is_empty() {
+            "/"
+        } else {
+            base
+        })?);
     };
     if strip_segments == 0 && base.is_empty() && (keep_query || whole.query().is_none()) {
         return Ok(whole.clone());

@@ -40,7 +40,10 @@ impl TimeoutLayer {
 impl<S> Layer<S> for TimeoutLayer {
     type Service = Timeout<S>;
     fn layer(&self, inner: S) -> Timeout<S> {
-        Timeout { inner, limit: self.0 }
+        Timeout {
+            inner,
+            limit: self.0,
+        }
     }
 }
 
@@ -61,7 +64,11 @@ impl<S: Inner> Service<Request> for Timeout<S> {
     }
 
     fn call(&mut self, req: Request) -> Self::Future {
-        Deadline { inner: self.inner.call(req), sleep: tokio::time::sleep(self.limit), limit: self.limit }
+        Deadline {
+            inner: self.inner.call(req),
+            sleep: tokio::time::sleep(self.limit),
+            limit: self.limit,
+        }
     }
 }
 
@@ -88,7 +95,9 @@ where
         if let Poll::Ready(result) = this.inner.poll(cx) {
             return Poll::Ready(result.map_err(Into::into));
         }
-        this.sleep.poll(cx).map(|()| Err(passed(*this.limit).into()))
+        this.sleep
+            .poll(cx)
+            .map(|()| Err(passed(*this.limit).into()))
     }
 }
 

@@ -82,8 +82,15 @@ impl<S: Inner> Service<Request> for Trace<S> {
             ctx.attach(&mut req);
             ctx
         });
-        let record = if recorded { Record::silent(ctx) } else { Record::new(ctx, &req) };
-        Tracing { record: Some(record), inner: self.inner.call(req) }
+        let record = if recorded {
+            Record::silent(ctx)
+        } else {
+            Record::new(ctx, &req)
+        };
+        Tracing {
+            record: Some(record),
+            inner: self.inner.call(req),
+        }
     }
 }
 
@@ -107,8 +114,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.inner.poll(cx));
-        let record = this.record.take().expect("a future is not polled after it has ended");
-        Poll::Ready(Ok(record.finish(result.map(IntoResponse::into_response).map_err(Into::into))))
+        let record = this
+            .record
+            .take()
+            .expect("a future is not polled after it has ended");
+        Poll::Ready(Ok(record.finish(
+            result.map(IntoResponse::into_response).map_err(Into::into),
+        )))
     }
 }
 
@@ -151,8 +163,13 @@ fn known_hex(text: &str) -> bool {
 
 /// Version, trace id, parent id and flags as the recommendation has them; a later version may be longer.
 fn valid_traceparent(value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else { return false };
-    let hex = |from: usize, to: usize| text.get(from..to).is_some_and(|t| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+    let Ok(text) = std::str::from_utf8(value) else {
+        return false;
+    };
+    let hex = |from: usize, to: usize| {
+        text.get(from..to)
+            .is_some_and(|t| t.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')))
+    };
     text.len() >= 55
         && hex(0, 2)
         && !text.starts_with("ff")
@@ -189,12 +206,20 @@ impl Record {
                 host: req.headers().get(header::HOST).cloned(),
             })
         });
-        Self { ctx, silent: false, head }
+        Self {
+            ctx,
+            silent: false,
+            head,
+        }
     }
 
     /// A record that only makes answers of errors.
     fn silent(ctx: Exchange) -> Self {
-        Self { ctx, silent: true, head: None }
+        Self {
+            ctx,
+            silent: true,
+            head: None,
+        }
     }
 
     /// The exchange of this record.
@@ -221,15 +246,29 @@ impl Record {
             self.write(status, 0, error);
             return response;
         }
-        response.map(|body| Body::new(Recorded { body, done: Some(Done { record: self, status, error }), bytes: 0, exact }))
+        response.map(|body| {
+            Body::new(Recorded {
+                body,
+                done: Some(Done {
+                    record: self,
+                    status,
+                    error,
+                }),
+                bytes: 0,
+                exact,
+            })
+        })
     }
 
     fn write(self, status: StatusCode, bytes: u64, error: Option<ErrorKind>) {
-        static UNROUTED: LazyLock<crate::metrics::RouteMetrics> = LazyLock::new(|| crate::metrics::RouteMetrics::new("".into(), "".into()));
+        static UNROUTED: LazyLock<crate::metrics::RouteMetrics> =
+            LazyLock::new(|| crate::metrics::RouteMetrics::new("".into(), "".into()));
         let ctx = &self.ctx;
         let latency = ctx.started().elapsed();
         let route = ctx.route();
-        route.map_or(&*UNROUTED, |r| &r.metrics).answered(status, bytes, latency);
+        route
+            .map_or(&*UNROUTED, |r| &r.metrics)
+            .answered(status, bytes, latency);
         let Some(head) = &self.head else { return };
         tracing::info!(
             target: "dgate::access",
@@ -293,7 +332,8 @@ struct Recorded {
 impl Recorded {
     fn end(&mut self, error: Option<ErrorKind>) {
         if let Some(done) = self.done.take() {
-            done.record.write(done.status, self.bytes, done.error.or(error));
+            done.record
+                .write(done.status, self.bytes, done.error.or(error));
         }
     }
 }
@@ -302,7 +342,10 @@ impl http_body::Body for Recorded {
     type Data = bytes::Bytes;
     type Error = axum_core::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &polled {
             Some(Ok(frame)) => {
@@ -332,6 +375,10 @@ impl Drop for Recorded {
     fn drop(&mut self) {
         // hyper drops a body after its last frame without asking for the end; an answer to HEAD is never read.
         let whole = self.body.is_end_stream() || self.exact == Some(self.bytes) || self.bytes == 0;
-        self.end(if whole { None } else { Some(ErrorKind::ClientClosed) });
+        self.end(if whole {
+            None
+        } else {
+            Some(ErrorKind::ClientClosed)
+        });
     }
 }

@@ -18,9 +18,16 @@ pub(super) struct RoundRobin {
 impl RoundRobin {
     /// An order for endpoints of these weights; a weight of 0 takes no turn unless all are 0.
     pub(super) fn new(weights: &[u32]) -> Self {
-        let order = if weights.len() < 2 { Vec::new() } else { smooth(&reduce(weights)) };
+        let order = if weights.len() < 2 {
+            Vec::new()
+        } else {
+            smooth(&reduce(weights))
+        };
         // Processes that start together would otherwise all begin with the first endpoint.
-        Self { next: AtomicUsize::new(fastrand::usize(..order.len().max(1))), order }
+        Self {
+            next: AtomicUsize::new(fastrand::usize(..order.len().max(1))),
+            order,
+        }
     }
 
     /// The endpoint whose turn it is, of `count`, without those for which `tried` holds as long as others are left.
@@ -55,7 +62,16 @@ fn reduce(weights: &[u32]) -> Vec<u64> {
     if sum / divisor <= LONGEST {
         return weights.iter().map(|w| u64::from(*w) / divisor).collect();
     }
-    weights.iter().map(|w| if *w == 0 { 0 } else { (u64::from(*w) * LONGEST / sum).max(1) }).collect()
+    weights
+        .iter()
+        .map(|w| {
+            if *w == 0 {
+                0
+            } else {
+                (u64::from(*w) * LONGEST / sum).max(1)
+            }
+        })
+        .collect()
 }
 
 fn gcd(a: u64, b: u64) -> u64 {

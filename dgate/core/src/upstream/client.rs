@@ -35,7 +35,12 @@ pub(super) enum Failure {
 
 /// Sends on an HTTP/1.1 connection, driving it from this task, and gives the connection back to the pool
 /// when the answer is over.
-pub(super) fn send_h1(mut h1: Box<H1>, req: Request, pools: &Arc<Pools>, idle: Option<Duration>) -> impl Future<Output = Result<Sent, Failure>> + Send {
+pub(super) fn send_h1(
+    mut h1: Box<H1>,
+    req: Request,
+    pools: &Arc<Pools>,
+    idle: Option<Duration>,
+) -> impl Future<Output = Result<Sent, Failure>> + Send {
     // Queued before the future is made, which then need not hold the request.
     let answer = h1.send.try_send_request(req);
     drive_h1(h1, answer, pools, idle)
@@ -73,9 +78,14 @@ async fn drive_h1(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         if !closed {
             // The connection ends its HTTP part by itself after a 101.
-            poll_fn(|cx| Pin::new(&mut h1.conn).poll(cx)).await.map_err(|e| Failure::Failed(classify(e)))?;
+            poll_fn(|cx| Pin::new(&mut h1.conn).poll(cx))
+                .await
+                .map_err(|e| Failure::Failed(classify(e)))?;
         }
-        return Ok(Sent::Switched(response.map(|_| Body::empty()), h1.conn.into_parts()));
+        return Ok(Sent::Switched(
+            response.map(|_| Body::empty()),
+            h1.conn.into_parts(),
+        ));
     }
     let whole = response.body().is_end_stream();
     if whole && !closed {
@@ -86,11 +96,21 @@ async fn drive_h1(
         return Ok(Sent::Answer(response.map(|_| Body::empty())));
     }
     let held = (!closed).then(|| (h1, pools.clone()));
-    Ok(Sent::Answer(response.map(|body| Body::new(Answer { body, held, idle: Idle::new(idle) }))))
+    Ok(Sent::Answer(response.map(|body| {
+        Body::new(Answer {
+            body,
+            held,
+            idle: Idle::new(idle),
+        })
+    })))
 }
 
 /// Sends on a shared HTTP/2 connection.
-pub(super) async fn send_h2(mut send: http2::SendRequest<Body>, req: Request, idle: Option<Duration>) -> Result<Sent, Failure> {
+pub(super) async fn send_h2(
+    mut send: http2::SendRequest<Body>,
+    req: Request,
+    idle: Option<Duration>,
+) -> Result<Sent, Failure> {
     if let Err(error) = send.ready().await {
         return Err(Failure::Unsent(Box::new(req), error));
     }
@@ -99,14 +119,29 @@ pub(super) async fn send_h2(mut send: http2::SendRequest<Body>, req: Request, id
         req
     } else {
         let cell = broken.insert(Arc::default());
-        req.map(|body| Body::new(Watched { body, broken: Arc::clone(cell) }))
+        req.map(|body| {
+            Body::new(Watched {
+                body,
+                broken: Arc::clone(cell),
+            })
+        })
     };
-    let response = send.try_send_request(req).await.map_err(|error| match broken.and_then(|b| b.lock().take()) {
-        Some(kind) => Failure::Failed(from_body(kind, error.into_error())),
-        None => failure(error),
+    let response = send.try_send_request(req).await.map_err(|error| {
+        match broken.and_then(|b| b.lock().take()) {
+            Some(kind) => Failure::Failed(from_body(kind, error.into_error())),
+            None => failure(error),
+        }
     })?;
     Ok(Sent::Answer(response.map(|body| {
-        if body.is_end_stream() { Body::empty() } else { Body::new(Answer { body, held: None, idle: Idle::new(idle) }) }
+        if body.is_end_stream() {
+            Body::empty()
+        } else {
+            Body::new(Answer {
+                body,
+                held: None,
+                idle: Idle::new(idle),
+            })
+        }
     })))
 }
 
@@ -120,7 +155,10 @@ impl http_body::Body for Watched {
     type Data = Bytes;
     type Error = axum_core::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
         let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Err(error)) = &polled {
             *self.broken.lock() = Some(BodyError::of(error));
@@ -146,11 +184,16 @@ fn failure(mut error: TrySendError<Request>) -> Failure {
 
 /// hyper's error as ours. What the request's own body failed with is the client's doing.
 fn classify(error: hyper::Error) -> Error {
-    let body = std::error::Error::source(&error).filter(|source| error.is_user() && source.is::<axum_core::Error>());
+    let body = std::error::Error::source(&error)
+        .filter(|source| error.is_user() && source.is::<axum_core::Error>());
     if let Some(cause) = body {
         return from_body(BodyError::of(cause), error);
     }
-    let kind = if error.is_parse() || error.is_parse_status() { ErrorKind::UpstreamProtocol } else { ErrorKind::UpstreamReset };
+    let kind = if error.is_parse() || error.is_parse_status() {
+        ErrorKind::UpstreamProtocol
+    } else {
+        ErrorKind::UpstreamReset
+    };
     Error::new(kind).with_cause(error)
 }
 
@@ -167,7 +210,10 @@ impl BodyError {
             }
             next = link.source();
         }
-        Self(ErrorKind::BadRequest, "the request body ended early or is malformed".to_owned())
+        Self(
+            ErrorKind::BadRequest,
+            "the request body ended early or is malformed".to_owned(),
+        )
     }
 }
 
@@ -198,7 +244,10 @@ impl http_body::Body for Answer {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let body = &mut this.body;
         let polled = match &mut this.held {
@@ -222,7 +271,10 @@ impl http_body::Body for Answer {
             }
         };
         match polled {
-            Poll::Pending => this.idle.poll_waiting(cx).map(|error| Some(Err(error.into()))),
+            Poll::Pending => this
+                .idle
+                .poll_waiting(cx)
+                .map(|error| Some(Err(error.into()))),
             Poll::Ready(Some(Ok(frame))) => {
                 this.idle.moved();
                 if this.body.is_end_stream() {
@@ -232,7 +284,9 @@ impl http_body::Body for Answer {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.held = None;
-                Poll::Ready(Some(Err(Error::new(ErrorKind::UpstreamReset).with_cause(error).into())))
+                Poll::Ready(Some(Err(Error::new(ErrorKind::UpstreamReset)
+                    .with_cause(error)
+                    .into())))
             }
             Poll::Ready(None) => {
                 this.release(cx);
@@ -260,7 +314,11 @@ struct Idle {
 
 impl Idle {
     fn new(limit: Option<Duration>) -> Self {
-        Self { limit, waiting_since: None, timer: None }
+        Self {
+            limit,
+            waiting_since: None,
+            timer: None,
+        }
     }
 
     fn moved(&mut self) {
@@ -268,15 +326,22 @@ impl Idle {
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Error> {
-        let Some(limit) = self.limit else { return Poll::Pending };
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
         let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         loop {
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if since.elapsed() >= limit {
-                return Poll::Ready(Error::new(ErrorKind::UpstreamTimeout).with_cause(format!("no body frame within {limit:?}")));
+                return Poll::Ready(
+                    Error::new(ErrorKind::UpstreamTimeout)
+                        .with_cause(format!("no body frame within {limit:?}")),
+                );
             }
             timer.as_mut().reset(since + limit);
         }

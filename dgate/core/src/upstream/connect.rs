@@ -50,7 +50,11 @@ impl Stream {
 }
 
 /// Opens a connection; says whether it speaks HTTP/2.
-pub(super) async fn connect(target: &Target, protocol: Protocol, tls: &Tls) -> Result<(Stream, bool), BoxError> {
+pub(super) async fn connect(
+    target: &Target,
+    protocol: Protocol,
+    tls: &Tls,
+) -> Result<(Stream, bool), BoxError> {
     let tcp = tcp(target).await?;
     tcp.set_nodelay(true)?;
     if !target.https() {
@@ -84,7 +88,9 @@ mod with_tls {
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-    use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, crypto::CryptoProvider};
+    use rustls::{
+        ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, crypto::CryptoProvider,
+    };
     use std::sync::{Arc, OnceLock};
 
     /// TLS towards the endpoints of one service; the configuration is built at the first use, since reading the
@@ -98,7 +104,10 @@ mod with_tls {
     impl Tls {
         /// Checks the settings; PEM texts are parsed now so that mistakes show when they are written.
         pub(in crate::upstream) fn new(settings: TlsConfig) -> Result<Self, BoxError> {
-            let tls = Self { settings, ready: OnceLock::new() };
+            let tls = Self {
+                settings,
+                ready: OnceLock::new(),
+            };
             if tls.settings != TlsConfig::default() {
                 tls.config()?;
             }
@@ -111,10 +120,22 @@ mod with_tls {
         }
 
         fn config(&self) -> Result<Arc<ClientConfig>, BoxError> {
-            self.ready.get_or_init(|| build(&self.settings).map(Arc::new).map_err(|e| e.to_string())).clone().map_err(Into::into)
+            self.ready
+                .get_or_init(|| {
+                    build(&self.settings)
+                        .map(Arc::new)
+                        .map_err(|e| e.to_string())
+                })
+                .clone()
+                .map_err(Into::into)
         }
 
-        pub(super) async fn connect(&self, target: &Target, protocol: Protocol, tcp: TcpStream) -> Result<(Stream, bool), BoxError> {
+        pub(super) async fn connect(
+            &self,
+            target: &Target,
+            protocol: Protocol,
+            tcp: TcpStream,
+        ) -> Result<(Stream, bool), BoxError> {
             let mut config = self.config()?;
             let protocols: &[&[u8]] = match protocol {
                 Protocol::Auto => &[b"h2", b"http/1.1"],
@@ -122,12 +143,20 @@ mod with_tls {
                 Protocol::Http1 => &[b"http/1.1"],
             };
             if config.alpn_protocols.iter().ne(protocols.iter()) {
-                Arc::make_mut(&mut config).alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
+                Arc::make_mut(&mut config).alpn_protocols =
+                    protocols.iter().map(|p| p.to_vec()).collect();
             }
-            let name = self.settings.server_name.as_deref().unwrap_or(target.host());
+            let name = self
+                .settings
+                .server_name
+                .as_deref()
+                .unwrap_or(target.host());
             let name = ServerName::try_from(name.to_owned())?;
-            let stream = tokio_rustls::TlsConnector::from(config).connect(name, tcp).await?;
-            let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2") || (protocol == Protocol::Http2);
+            let stream = tokio_rustls::TlsConnector::from(config)
+                .connect(name, tcp)
+                .await?;
+            let h2 =
+                stream.get_ref().1.alpn_protocol() == Some(b"h2") || (protocol == Protocol::Http2);
             Ok((Stream::Tls(Box::new(stream)), h2))
         }
     }
@@ -138,9 +167,12 @@ mod with_tls {
             "1.3" => &[&rustls::version::TLS13],
             _ => &[&rustls::version::TLS13, &rustls::version::TLS12],
         };
-        let builder = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions)?;
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(versions)?;
         let builder = if settings.skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(SkipVerify(provider)))
+            builder
+                .dangerous()
+                .with_custom_certificate_verifier(Arc::new(SkipVerify(provider)))
         } else {
             let mut roots = RootCertStore::empty();
             match &settings.ca_cert {
@@ -158,7 +190,8 @@ mod with_tls {
         };
         match (&settings.client_cert, &settings.client_key) {
             (Some(cert), Some(key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|e| format!("client_key is no PEM private key: {e}"))?;
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+                    .map_err(|e| format!("client_key is no PEM private key: {e}"))?;
                 Ok(builder.with_client_auth_cert(certificates(cert, "client_cert")?, key)?)
             }
             (None, None) => Ok(builder.with_no_client_auth()),
@@ -190,11 +223,31 @@ mod with_tls {
         ) -> Result<ServerCertVerified, rustls::Error> {
             Ok(ServerCertVerified::assertion())
         }
-        fn verify_tls12_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-            rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls12_signature(
+                message,
+                cert,
+                dss,
+                &self.0.signature_verification_algorithms,
+            )
         }
-        fn verify_tls13_signature(&self, message: &[u8], cert: &CertificateDer<'_>, dss: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
-            rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            rustls::crypto::verify_tls13_signature(
+                message,
+                cert,
+                dss,
+                &self.0.signature_verification_algorithms,
+            )
         }
         fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
             self.0.signature_verification_algorithms.supported_schemes()
@@ -214,13 +267,25 @@ impl Tls {
     pub(super) fn new(_: super::TlsConfig) -> Result<Self, BoxError> {
         Ok(Self)
     }
-    async fn connect(&self, target: &Target, _: Protocol, _: TcpStream) -> Result<(Stream, bool), BoxError> {
-        Err(format!("{target} needs the feature `tls` of dgate-core, which this build leaves out").into())
+    async fn connect(
+        &self,
+        target: &Target,
+        _: Protocol,
+        _: TcpStream,
+    ) -> Result<(Stream, bool), BoxError> {
+        Err(
+            format!("{target} needs the feature `tls` of dgate-core, which this build leaves out")
+                .into(),
+        )
     }
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if PROBING.get() && this.closed() {
             return Poll::Ready(Ok(()));
@@ -234,14 +299,22 @@ impl AsyncRead for Stream {
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             #[cfg(feature = "tls")]

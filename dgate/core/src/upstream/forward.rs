@@ -32,7 +32,11 @@ impl Via {
         if name.is_empty() || !name.bytes().all(token) {
             return None;
         }
-        Some(Self { name: name.to_owned(), h1: format!("1.1 {name}").parse().ok()?, h2: format!("2.0 {name}").parse().ok()? })
+        Some(Self {
+            name: name.to_owned(),
+            h1: format!("1.1 {name}").parse().ok()?,
+            h2: format!("2.0 {name}").parse().ok()?,
+        })
     }
 
     /// The pseudonym of this process: `dgate-` and 8 hex digits.
@@ -45,12 +49,17 @@ impl Via {
     }
 
     fn value(&self, version: Version) -> &HeaderValue {
-        if version == Version::HTTP_2 { &self.h2 } else { &self.h1 }
+        if version == Version::HTTP_2 {
+            &self.h2
+        } else {
+            &self.h1
+        }
     }
 
     fn names_us(&self, value: &HeaderValue) -> bool {
         let text = value.as_bytes();
-        text.split(|b| *b == b',').any(|hop| hop.trim_ascii().split(|b| *b == b' ').nth(1) == Some(self.name.as_bytes()))
+        text.split(|b| *b == b',')
+            .any(|hop| hop.trim_ascii().split(|b| *b == b' ').nth(1) == Some(self.name.as_bytes()))
     }
 }
 
@@ -65,18 +74,50 @@ pub(super) struct Rules {
 }
 
 /// The request for one attempt. The client's own is left as it is, for the next attempt.
-pub(super) fn request(parts: &Parts, body: Body, ctx: &Exchange, target: &Target, host: &HeaderValue, rules: &Rules, h2: bool) -> Result<Request, Error> {
-    let internal = |e: &dyn std::fmt::Display| Error::new(ErrorKind::Internal).with_cause(e.to_string());
-    let path = rewritten(&parts.uri, rules.strip_segments, target.base_path(), rules.keep_query).map_err(|e| internal(&e))?;
-    let Copied { host: client_host, mut headers, declared } = copied(parts, ctx, rules, h2)?;
+pub(super) fn request(
+    parts: &Parts,
+    body: Body,
+    ctx: &Exchange,
+    target: &Target,
+    host: &HeaderValue,
+    rules: &Rules,
+    h2: bool,
+) -> Result<Request, Error> {
+    let internal =
+        |e: &dyn std::fmt::Display| Error::new(ErrorKind::Internal).with_cause(e.to_string());
+    let path = rewritten(
+        &parts.uri,
+        rules.strip_segments,
+        target.base_path(),
+        rules.keep_query,
+    )
+    .map_err(|e| internal(&e))?;
+    let Copied {
+        host: client_host,
+        mut headers,
+        declared,
+    } = copied(parts, ctx, rules, h2)?;
     let host = match (rules.preserve_host, client_host) {
         (true, Some(client)) => client,
         _ => host.clone(),
     };
     match body.size_hint().exact() {
-        Some(length) if declared || length > 0 => drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length))),
+        Some(length) if declared || length > 0 => {
+            drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)))
+        }
         // A body of unknown length has no other framing than that of the new connection.
-        None if declared => drop(headers.remove(header::CONTENT_LENGTH)),
+        None => {
+            if declared {
+                headers.remove(header::CONTENT_LENGTH);
+            }
+            // hyper sends no body with GET, HEAD or CONNECT unless it is announced.
+            if !h2 && !body.is_end_stream() {
+                headers.insert(
+                    header::TRANSFER_ENCODING,
+                    HeaderValue::from_static("chunked"),
+                );
+            }
+        }
         _ => {}
     }
     let mut out = Request::new(body);
@@ -84,7 +125,11 @@ pub(super) fn request(parts: &Parts, body: Body, ctx: &Exchange, target: &Target
     let mut uri = http::uri::Parts::default();
     uri.path_and_query = Some(path);
     if h2 {
-        uri.scheme = Some(if target.https() { Scheme::HTTPS } else { Scheme::HTTP });
+        uri.scheme = Some(if target.https() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        });
         uri.authority = Some(Authority::try_from(host.as_bytes()).map_err(|e| internal(&e))?);
         *out.version_mut() = Version::HTTP_2;
     } else {
@@ -124,7 +169,9 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
                 drop.push(name.clone());
                 upgrade = Some(value);
             }
-            header::EXPECT | header::TRANSFER_ENCODING | header::PROXY_AUTHORIZATION => drop.push(name.clone()),
+            header::EXPECT | header::TRANSFER_ENCODING | header::PROXY_AUTHORIZATION => {
+                drop.push(name.clone())
+            }
             header::CONNECTION => {
                 drop.push(name.clone());
                 drop.extend(connection_options(value));
@@ -161,24 +208,38 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
     out.append(header::VIA, rules.via.value(parts.version).clone());
     let host = match host {
         Some(host) => Some(host.clone()),
-        None => parts.uri.authority().and_then(|a| HeaderValue::from_str(a.as_str()).ok()),
+        None => parts
+            .uri
+            .authority()
+            .and_then(|a| HeaderValue::from_str(a.as_str()).ok()),
     };
     if h2 {
         out.remove(header::HOST);
     }
-    Ok(Copied { host, headers: out, declared })
+    Ok(Copied {
+        host,
+        headers: out,
+        declared,
+    })
 }
 
 /// RFC 9113 §8.2.3: the crumbs of HTTP/2 become one `Cookie` before HTTP/1.1.
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<_> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<_> = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(header::COOKIE, whole);
     }
 }
 
 fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    value.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii)
+    value
+        .as_bytes()
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
 }
 
 /// Headers that a `Connection` lists. Those that say where a request came from cannot be taken away with it.
@@ -193,9 +254,21 @@ fn connection_options(value: &HeaderValue) -> SmallVec<[HeaderName; 2]> {
             continue;
         }
         if let Ok(name) = HeaderName::from_bytes(option) {
-            let protected = name.as_str().starts_with("x-forwarded-")
-                || [header::HOST, header::VIA, header::AUTHORIZATION, header::COOKIE].contains(&name)
-                || matches!(name.as_str(), "x-request-id" | "traceparent" | "tracestate" | "te");
+            let identity = ["x-forwarded-", "x-consumer-", "x-credential-"];
+            let protected = identity
+                .iter()
+                .any(|prefix| name.as_str().starts_with(prefix))
+                || [
+                    header::HOST,
+                    header::VIA,
+                    header::AUTHORIZATION,
+                    header::COOKIE,
+                ]
+                .contains(&name)
+                || matches!(
+                    name.as_str(),
+                    "x-request-id" | "traceparent" | "tracestate" | "te"
+                );
             if !protected {
                 listed.push(name);
             }

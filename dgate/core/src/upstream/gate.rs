@@ -38,12 +38,23 @@ impl Wake for State {
 
 impl Gate {
     pub(super) fn new() -> Self {
-        let state = Arc::new(State { task: AtomicWaker::new(), inside: AtomicBool::new(false), hit: AtomicBool::new(false) });
-        Self { waker: Waker::from(state.clone()), state }
+        let state = Arc::new(State {
+            task: AtomicWaker::new(),
+            inside: AtomicBool::new(false),
+            hit: AtomicBool::new(false),
+        });
+        Self {
+            waker: Waker::from(state.clone()),
+            state,
+        }
     }
 
     /// Polls until it is ready, or pending without having woken itself. Wake-ups from outside go to the task of `cx`.
-    pub(super) fn poll<T>(&self, cx: &mut Context<'_>, mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pub(super) fn poll<T>(
+        &self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
         /// Rounds within one poll: then other tasks get their turn.
         const ROUNDS: usize = 16;
         self.state.task.register(cx.waker());

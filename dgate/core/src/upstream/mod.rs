@@ -54,6 +54,10 @@ use tower_service::Service;
 /// Endpoints that hooks named and no configuration did, kept for their pools.
 const MAX_DYNAMIC: usize = 256;
 
+/// Most that is read of an answer at once. hyper's own 400 KiB saves no system call worth having and, with many
+/// large answers at once, twice the memory and the processor's cache with it.
+const READ_BUFFER: usize = 64 * 1024;
+
 /// Which HTTP an upstream speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -114,13 +118,23 @@ pub struct TlsConfig {
 
 impl Default for TlsConfig {
     fn default() -> Self {
-        Self { server_name: None, ca_cert: None, client_cert: None, client_key: None, skip_verify: false, min_version: "1.2".to_owned() }
+        Self {
+            server_name: None,
+            ca_cert: None,
+            client_cert: None,
+            client_key: None,
+            skip_verify: false,
+            min_version: "1.2".to_owned(),
+        }
     }
 }
 
 impl std::fmt::Debug for TlsConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TlsConfig").field("server_name", &self.server_name).field("skip_verify", &self.skip_verify).finish_non_exhaustive()
+        f.debug_struct("TlsConfig")
+            .field("server_name", &self.server_name)
+            .field("skip_verify", &self.skip_verify)
+            .finish_non_exhaustive()
     }
 }
 
@@ -135,13 +149,20 @@ struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         let secs = |s| Some(Duration::from_secs(s));
-        Self { connect: secs(1), request: secs(30), attempt: None, idle: secs(60) }
+        Self {
+            connect: secs(1),
+            request: secs(30),
+            attempt: None,
+            idle: secs(60),
+        }
     }
 }
 
 impl Timeouts {
     fn with(self, config: &TimeoutsConfig) -> Self {
-        let over = |field: &Option<Limit<Text>>, base| field.as_ref().map_or(base, |l| l.get().map(Into::into));
+        let over = |field: &Option<Limit<Text>>, base| {
+            field.as_ref().map_or(base, |l| l.get().map(Into::into))
+        };
         Self {
             connect: over(&config.connect, self.connect),
             request: over(&config.request, self.request),
@@ -178,7 +199,11 @@ struct Endpoint {
 impl Endpoint {
     fn new(target: Target) -> Result<Arc<Self>, BoxError> {
         let host = HeaderValue::from_str(target.authority())?;
-        Ok(Arc::new(Self { target, host, pools: Pools::new() }))
+        Ok(Arc::new(Self {
+            target,
+            host,
+            pools: Pools::new(),
+        }))
     }
 }
 
@@ -259,11 +284,22 @@ impl UpstreamBuilder {
     /// # Errors
     /// A URL that is no target, TLS settings that do not parse.
     pub fn build(self) -> Result<Upstream, BoxError> {
-        let targets: Result<Vec<Target>, TargetError> = self.urls.iter().map(|(url, _)| url.parse()).collect();
+        let targets: Result<Vec<Target>, TargetError> =
+            self.urls.iter().map(|(url, _)| url.parse()).collect();
         let weights: Vec<u32> = self.urls.iter().map(|(_, weight)| *weight).collect();
         // Connections made under other settings are not for us.
-        let heir_of = self.heir_of.filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
-        let known = |target: &Target| heir_of.as_ref()?.shared.endpoints.iter().find(|e| e.target == *target).cloned();
+        let heir_of = self
+            .heir_of
+            .filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
+        let known = |target: &Target| {
+            heir_of
+                .as_ref()?
+                .shared
+                .endpoints
+                .iter()
+                .find(|e| e.target == *target)
+                .cloned()
+        };
         let mut endpoints = Vec::with_capacity(weights.len());
         for target in targets? {
             endpoints.push(match known(&target) {
@@ -299,11 +335,20 @@ impl Upstream {
     }
 
     /// The same upstream for one route: path segments to strip, the client's host, other time limits.
-    pub fn for_route(&self, strip_segments: usize, preserve_host: Option<bool>, timeouts: &TimeoutsConfig) -> Self {
+    pub fn for_route(
+        &self,
+        strip_segments: usize,
+        preserve_host: Option<bool>,
+        timeouts: &TimeoutsConfig,
+    ) -> Self {
         let mut rules = (*self.rules).clone();
         rules.strip_segments = strip_segments;
         rules.preserve_host = preserve_host.unwrap_or(rules.preserve_host);
-        Self { shared: self.shared.clone(), rules: Arc::new(rules), timeouts: self.timeouts.with(timeouts) }
+        Self {
+            shared: self.shared.clone(),
+            rules: Arc::new(rules),
+            timeouts: self.timeouts.with(timeouts),
+        }
     }
 
     /// Boxed once, as the innermost service of a route.
@@ -334,11 +379,23 @@ impl Upstream {
             timeout::passed,
         )
         .await;
-        Ok(result.map_err(|e| if e.attempts() == 0 { e.with_attempts(ctx.attempt() + 1, None) } else { e })?)
+        Ok(result.map_err(|e| {
+            if e.attempts() == 0 {
+                e.with_attempts(ctx.attempt() + 1, None)
+            } else {
+                e
+            }
+        })?)
     }
 
     /// One attempt: fetch_upstream hooks, balancer, attempt timeout, client.
-    async fn attempt(&self, ctx: &Exchange, parts: &Parts, body: Body, tried: &Mutex<SmallVec<[usize; 4]>>) -> Result<Response, Error> {
+    async fn attempt(
+        &self,
+        ctx: &Exchange,
+        parts: &Parts,
+        body: Body,
+        tried: &Mutex<SmallVec<[usize; 4]>>,
+    ) -> Result<Response, Error> {
         let chosen = match ctx.take_target() {
             Some(target) => Some(target),
             None => match hook::fetch(ctx, parts).await? {
@@ -350,20 +407,35 @@ impl Upstream {
             Some(target) => self.dynamic(target)?,
             None => self.balanced(tried)?,
         };
-        let limit = match (self.timeouts.attempt, self.shared.retry.as_ref().and_then(RetryPolicy::per_try_timeout)) {
+        let limit = match (
+            self.timeouts.attempt,
+            self.shared
+                .retry
+                .as_ref()
+                .and_then(RetryPolicy::per_try_timeout),
+        ) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let sent = within(limit, self.send(ctx, parts, body, &endpoint), timeout::passed).await;
-        let mut response = match sent.map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))? {
+        let sent = within(
+            limit,
+            self.send(ctx, parts, body, &endpoint),
+            timeout::passed,
+        )
+        .await;
+        let mut response = match sent
+            .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
+        {
             Sent::Answer(response) => response,
             Sent::Switched(response, io) => {
                 let Some(client) = ctx.take_upgrade() else {
-                    return Err(Error::new(ErrorKind::UpstreamProtocol).with_cause("101 without a request to upgrade"));
+                    return Err(Error::new(ErrorKind::UpstreamProtocol)
+                        .with_cause("101 without a request to upgrade"));
                 };
                 let guard = ctx.vars().get::<TunnelGuard>().cloned();
                 let protocol = response.headers().get(http::header::UPGRADE);
-                let websocket = protocol.is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"websocket"));
+                let websocket =
+                    protocol.is_some_and(|p| p.as_bytes().eq_ignore_ascii_case(b"websocket"));
                 upgrade::tunnel(client, io, websocket, guard);
                 response
             }
@@ -401,17 +473,28 @@ impl Upstream {
             let any = dynamic.keys().next().cloned();
             any.and_then(|any| dynamic.remove(&any));
         }
-        let made = Endpoint::new(target.clone()).map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
+        let made = Endpoint::new(target.clone())
+            .map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
         dynamic.insert(target, made.clone());
         Ok(made)
     }
 
     /// Sends over a kept connection or a new one. A kept one that the upstream closed before anything was
     /// sent does not count as an attempt.
-    async fn send(&self, ctx: &Exchange, parts: &Parts, mut body: Body, endpoint: &Endpoint) -> Result<Sent, Error> {
+    async fn send(
+        &self,
+        ctx: &Exchange,
+        parts: &Parts,
+        mut body: Body,
+        endpoint: &Endpoint,
+    ) -> Result<Sent, Error> {
         let pools = &endpoint.pools;
         let idle = self.timeouts.idle;
-        let once = self.shared.retry.as_ref().is_none_or(|policy| !policy.repeats(&parts.method));
+        let once = self
+            .shared
+            .retry
+            .as_ref()
+            .is_none_or(|policy| !policy.repeats(&parts.method));
         loop {
             let (connection, fresh) = if let Some(h2) = pools.h2() {
                 (Opened::H2(h2), false)
@@ -419,10 +502,18 @@ impl Upstream {
                 (Opened::H1(h1), false)
             } else {
                 // Rare, and large: boxed, so that it takes no room in the futures of all requests.
-                (Box::pin(self.open(endpoint)).await?, true)
+                Box::pin(self.open(endpoint)).await?
             };
             let h2 = matches!(connection, Opened::H2(_));
-            let req = forward::request(parts, body, ctx, &endpoint.target, &endpoint.host, &self.rules, h2)?;
+            let req = forward::request(
+                parts,
+                body,
+                ctx,
+                &endpoint.target,
+                &endpoint.host,
+                &self.rules,
+                h2,
+            )?;
             let result = match connection {
                 Opened::H1(h1) => client::send_h1(h1, req, pools, idle).await,
                 Opened::H2(h2) => Box::pin(client::send_h2(h2, req, idle)).await,
@@ -430,23 +521,44 @@ impl Upstream {
             match result {
                 Ok(sent) => return Ok(sent),
                 Err(Failure::Failed(error)) => return Err(error),
-                Err(Failure::Unsent(_, error)) if fresh => return Err(Error::new(ErrorKind::UpstreamConnect).with_cause(error)),
+                Err(Failure::Unsent(_, error)) if fresh => {
+                    return Err(Error::new(ErrorKind::UpstreamConnect).with_cause(error));
+                }
                 Err(Failure::Unsent(req, _)) => body = req.into_body(),
             }
         }
     }
 
-    async fn open(&self, endpoint: &Endpoint) -> Result<Opened, Error> {
+    /// A new connection; one of HTTP/2 may be another request's that was opened meanwhile. Says whether it is new.
+    async fn open(&self, endpoint: &Endpoint) -> Result<(Opened, bool), Error> {
+        let shared = matches!(self.shared.protocol, Protocol::H2c | Protocol::Http2);
+        let _opening = match shared {
+            true => match endpoint.pools.h2_or_open().await {
+                Ok(h2) => return Ok((Opened::H2(h2), false)),
+                Err(opening) => Some(opening),
+            },
+            false => None,
+        };
         let failed = |e: BoxError| Error::new(ErrorKind::UpstreamConnect).with_cause(e);
         let opening = async {
-            let (stream, h2) = connect::connect(&endpoint.target, self.shared.protocol, &self.shared.tls).await.map_err(failed)?;
+            let (stream, h2) =
+                connect::connect(&endpoint.target, self.shared.protocol, &self.shared.tls)
+                    .await
+                    .map_err(failed)?;
             let io = TokioIo::new(stream);
             if !h2 {
-                let (send, conn) = http1::Builder::new().handshake(io).await.map_err(|e| failed(e.into()))?;
+                let (send, conn) = http1::Builder::new()
+                    .max_buf_size(READ_BUFFER)
+                    .handshake(io)
+                    .await
+                    .map_err(|e| failed(e.into()))?;
                 return Ok(Opened::H1(H1::new(send, conn)));
             }
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30)).adaptive_window(true);
+            builder
+                .timer(TokioTimer::new())
+                .keep_alive_interval(Duration::from_secs(30))
+                .adaptive_window(true);
             let (send, conn) = builder.handshake(io).await.map_err(|e| failed(e.into()))?;
             // Ends when the last sender is dropped or the upstream closes.
             tokio::spawn(async move {
@@ -458,7 +570,12 @@ impl Upstream {
             Ok(Opened::H2(send))
         };
         let limit = self.timeouts.connect;
-        within(limit, opening, |limit| Error::new(ErrorKind::ConnectTimeout).with_cause(format!("no connection within {limit:?}"))).await
+        let opened = within(limit, opening, |limit| {
+            Error::new(ErrorKind::ConnectTimeout)
+                .with_cause(format!("no connection within {limit:?}"))
+        })
+        .await?;
+        Ok((opened, true))
     }
 }
 
@@ -470,7 +587,12 @@ enum Opened {
 /// A future with or without a limit. A named type, because an `async fn` would hold its argument twice: the
 /// futures below this one are large, and they are moved into their box for every request.
 fn within<F>(limit: Option<Duration>, work: F, passed: fn(Duration) -> Error) -> Within<F> {
-    Within { work, sleep: limit.map(tokio::time::sleep), limit: limit.unwrap_or_default(), passed }
+    Within {
+        work,
+        sleep: limit.map(tokio::time::sleep),
+        limit: limit.unwrap_or_default(),
+        passed,
+    }
 }
 
 pin_project_lite::pin_project! {
@@ -521,6 +643,8 @@ impl Service<Request> for Upstream {
 
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Upstream").field("endpoints", &self.shared.endpoints).finish_non_exhaustive()
+        f.debug_struct("Upstream")
+            .field("endpoints", &self.shared.endpoints)
+            .finish_non_exhaustive()
     }
 }

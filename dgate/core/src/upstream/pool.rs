@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 
 /// Most connections kept at rest, for one endpoint and worker.
 const MAX_IDLE: usize = 256;
+/// An upstream that closes a connection at rest does so after a while: one that was used a moment ago needs no
+/// system call to see whether it still stands.
+const FRESH: Duration = Duration::from_millis(100);
 /// How long a connection may rest: below the 60 s and more at which origins commonly close.
 const MAX_REST: Duration = Duration::from_secs(55);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
@@ -53,14 +56,26 @@ pub(super) struct H1 {
 }
 
 impl H1 {
-    pub(super) fn new(send: http1::SendRequest<Body>, conn: http1::Connection<TokioIo<Stream>, Body>) -> Box<Self> {
-        Box::new(Self { send, conn, gate: Gate::new(), rested: Instant::now() })
+    pub(super) fn new(
+        send: http1::SendRequest<Body>,
+        conn: http1::Connection<TokioIo<Stream>, Body>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            send,
+            conn,
+            gate: Gate::new(),
+            rested: Instant::now(),
+        })
     }
 
     /// Drives the connection; whether it can take a request.
     pub(super) fn poll_usable(&mut self, cx: &mut Context<'_>) -> bool {
-        let Self { conn, gate, send, .. } = self;
-        gate.poll(cx, |cx| Pin::new(&mut *conn).poll(cx)).is_pending() && send.is_ready()
+        let Self {
+            conn, gate, send, ..
+        } = self;
+        gate.poll(cx, |cx| Pin::new(&mut *conn).poll(cx))
+            .is_pending()
+            && send.is_ready()
     }
 }
 
@@ -76,12 +91,17 @@ struct Pool {
     #[allow(clippy::vec_box)]
     h1: Mutex<Vec<Box<H1>>>,
     h2: Mutex<Option<http2::SendRequest<Body>>>,
+    /// Held while an HTTP/2 connection is being opened, so that a burst of requests shares one.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Pools {
     pub(super) fn new() -> Arc<Self> {
         let count = WORKERS.load(Relaxed);
-        Arc::new(Self { workers: (0..count).map(|_| Pool::default()).collect(), sweeping: AtomicBool::new(false) })
+        Arc::new(Self {
+            workers: (0..count).map(|_| Pool::default()).collect(),
+            sweeping: AtomicBool::new(false),
+        })
     }
 
     fn mine(&self) -> &Pool {
@@ -95,8 +115,10 @@ impl Pools {
             let mut h1 = self.mine().h1.lock().pop()?;
             // One that was closed meanwhile gives its request back unsent, so a request that may be sent twice
             // needs no look before.
-            let usable = match probe {
-                true => std::future::poll_fn(|cx| Poll::Ready(probing(|| h1.poll_usable(cx)))).await,
+            let usable = match probe && h1.rested.elapsed() > FRESH {
+                true => {
+                    std::future::poll_fn(|cx| Poll::Ready(probing(|| h1.poll_usable(cx)))).await
+                }
                 false => h1.send.is_ready(),
             };
             if usable {
@@ -125,6 +147,14 @@ impl Pools {
             *slot = None;
         }
         slot.clone()
+    }
+
+    /// The shared HTTP/2 connection, or the right to open one.
+    pub(super) async fn h2_or_open(
+        &self,
+    ) -> Result<http2::SendRequest<Body>, tokio::sync::MutexGuard<'_, ()>> {
+        let opening = self.mine().opening.lock().await;
+        self.h2().ok_or(opening)
     }
 
     /// Shares an HTTP/2 connection from now on.
@@ -158,6 +188,8 @@ impl Pools {
 
 impl std::fmt::Debug for Pools {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pools").field("workers", &self.workers.len()).finish_non_exhaustive()
+        f.debug_struct("Pools")
+            .field("workers", &self.workers.len())
+            .finish_non_exhaustive()
     }
 }

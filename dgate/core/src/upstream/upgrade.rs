@@ -26,7 +26,10 @@ const BUFFER: usize = 8 * 1024;
 pub struct TunnelGuard(Arc<dyn Fn() -> Begun + Send + Sync>);
 
 /// For one tunnel: a token that it keeps until it has ended, and the future that tells it to end.
-type Begun = (Box<dyn Any + Send>, Pin<Box<dyn Future<Output = ()> + Send>>);
+type Begun = (
+    Box<dyn Any + Send>,
+    Pin<Box<dyn Future<Output = ()> + Send>>,
+);
 
 impl TunnelGuard {
     /// A guard from a function that is called for each tunnel, and gives a token that the tunnel keeps until it
@@ -45,19 +48,46 @@ impl TunnelGuard {
 
 /// Joins the client's side, once our 101 has been written, with the upstream's. The task ends with either
 /// connection, or with the guard.
-pub(super) fn tunnel(client: OnUpgrade, upstream: Parts<TokioIo<Stream>>, websocket: bool, guard: Option<TunnelGuard>) {
-    let (token, ended) = guard.map_or_else(|| (Box::new(()) as Box<dyn Any + Send>, Box::pin(pending()) as _), |g| (g.0)());
+pub(super) fn tunnel(
+    client: OnUpgrade,
+    upstream: Parts<TokioIo<Stream>>,
+    websocket: bool,
+    guard: Option<TunnelGuard>,
+) {
+    let (token, ended) = guard.map_or_else(
+        || {
+            (
+                Box::new(()) as Box<dyn Any + Send>,
+                Box::pin(pending()) as _,
+            )
+        },
+        |g| (g.0)(),
+    );
     tokio::spawn(async move {
         let _token = token;
         match client.await {
-            Ok(client) => join(TokioIo::new(client), upstream.io.into_inner(), upstream.read_buf, websocket, ended).await,
+            Ok(client) => {
+                join(
+                    TokioIo::new(client),
+                    upstream.io.into_inner(),
+                    upstream.read_buf,
+                    websocket,
+                    ended,
+                )
+                .await
+            }
             Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
         }
     });
 }
 
-async fn join<C, U>(client: C, upstream: U, early: Bytes, websocket: bool, mut ended: Pin<Box<dyn Future<Output = ()> + Send>>)
-where
+async fn join<C, U>(
+    client: C,
+    upstream: U,
+    early: Bytes,
+    websocket: bool,
+    mut ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+) where
     C: AsyncRead + AsyncWrite,
     U: AsyncRead + AsyncWrite,
 {
@@ -160,7 +190,11 @@ impl Frames {
         if extended == 0 {
             return Some(u64::from(second & 0x7f));
         }
-        Some(self.head[2..2 + extended].iter().fold(0, |n, b| (n << 8) | u64::from(*b)))
+        Some(
+            self.head[2..2 + extended]
+                .iter()
+                .fold(0, |n, b| (n << 8) | u64::from(*b)),
+        )
     }
 }
 
@@ -184,7 +218,11 @@ mod tests {
             for chunk in stream.chunks(piece) {
                 frames.follow(chunk);
                 at += chunk.len();
-                assert_eq!(frames.between(), ends.contains(&at), "after {at} bytes in pieces of {piece}");
+                assert_eq!(
+                    frames.between(),
+                    ends.contains(&at),
+                    "after {at} bytes in pieces of {piece}"
+                );
             }
         }
     }
@@ -195,7 +233,13 @@ mod tests {
         let (gateway_upstream, mut upstream) = tokio::io::duplex(1024);
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let ended = Box::pin(async move { drop(ended.await) });
-        let joined = tokio::spawn(join(gateway_client, gateway_upstream, Bytes::new(), true, ended));
+        let joined = tokio::spawn(join(
+            gateway_client,
+            gateway_upstream,
+            Bytes::new(),
+            true,
+            ended,
+        ));
         upstream.write_all(&[0x81, 5, b'h']).await.unwrap();
         let mut seen = [0; 3];
         client.read_exact(&mut seen).await.unwrap();

@@ -54,7 +54,10 @@ impl RetryLayer {
 impl<S> Layer<S> for RetryLayer {
     type Service = Retry<S>;
     fn layer(&self, inner: S) -> Retry<S> {
-        Retry { inner, policy: self.0.clone() }
+        Retry {
+            inner,
+            policy: self.0.clone(),
+        }
     }
 }
 
@@ -97,7 +100,13 @@ impl<S: Inner> Service<Request> for Retry<S> {
 
 /// The loop itself: sends with `attempt` until an answer is good enough, or the policy says to stop.
 /// The gateway's own upstream runs it without a box in between.
-pub async fn run<F, Fut>(policy: &RetryPolicy, ctx: &Exchange, method: &Method, body: Body, mut attempt: F) -> Result<Response, Error>
+pub async fn run<F, Fut>(
+    policy: &RetryPolicy,
+    ctx: &Exchange,
+    method: &Method,
+    body: Body,
+    mut attempt: F,
+) -> Result<Response, Error>
 where
     F: FnMut(Body) -> Fut,
     Fut: Future<Output = Result<Response, Error>>,
@@ -119,12 +128,19 @@ where
             return result.map_err(|error| error.with_attempts(tries, None));
         }
         let wanted = result.as_ref().ok().and_then(policy::retry_after);
-        let Some(pause) = policy.pause(tries, wanted) else { return result };
+        let Some(pause) = policy.pause(tries, wanted) else {
+            return result;
+        };
         if let Some(route) = ctx.route() {
             route.metrics.retried();
         }
-        tracing::debug!(exchange.id = ctx.id(), attempt = tries, status = result.as_ref().ok().map(|r| r.status().as_u16()),
-            error.kind = result.as_ref().err().map(Error::code), "trying again");
+        tracing::debug!(
+            exchange.id = ctx.id(),
+            attempt = tries,
+            status = result.as_ref().ok().map(|r| r.status().as_u16()),
+            error.kind = result.as_ref().err().map(Error::code),
+            "trying again"
+        );
         drop(result);
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
@@ -140,7 +156,11 @@ enum Source {
 
 impl Source {
     fn new(body: Body, limit: u64) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Replay(Replay::new(body, limit)) }
+        if body.is_end_stream() {
+            Self::Empty
+        } else {
+            Self::Replay(Replay::new(body, limit))
+        }
     }
     fn body(&mut self) -> Body {
         match self {

@@ -84,7 +84,10 @@ impl Serialize for Condition {
 
 #[derive(JsonSchema)]
 #[serde(untagged)]
-#[allow(dead_code, reason = "the schema of Condition, for messages and documentation")]
+#[allow(
+    dead_code,
+    reason = "the schema of Condition, for messages and documentation"
+)]
 enum ConditionSchema {
     Word(ConditionWord),
     Status(#[schemars(range(min = 500, max = 599))] u16),
@@ -92,7 +95,10 @@ enum ConditionSchema {
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[allow(dead_code, reason = "the schema of Condition, for messages and documentation")]
+#[allow(
+    dead_code,
+    reason = "the schema of Condition, for messages and documentation"
+)]
 enum ConditionWord {
     ConnectFailure,
     Reset,
@@ -106,10 +112,16 @@ impl<'de> Deserialize<'de> for Condition {
                 "connect_failure" => Ok(Self::ConnectFailure),
                 "reset" => Ok(Self::Reset),
                 "timeout" => Ok(Self::Timeout),
-                other => Err(serde::de::Error::custom(format!("unknown retry condition `{other}`"))),
+                other => Err(serde::de::Error::custom(format!(
+                    "unknown retry condition `{other}`"
+                ))),
             },
-            serde_json::Value::Number(n) if n.as_u64().is_some_and(|n| (500..600).contains(&n)) => Ok(Self::Status(n.as_u64().unwrap_or(500) as u16)),
-            other => Err(serde::de::Error::custom(format!("{other} is no retry condition"))),
+            serde_json::Value::Number(n) if n.as_u64().is_some_and(|n| (500..600).contains(&n)) => {
+                Ok(Self::Status(n.as_u64().unwrap_or(500) as u16))
+            }
+            other => Err(serde::de::Error::custom(format!(
+                "{other} is no retry condition"
+            ))),
         }
     }
 }
@@ -126,7 +138,9 @@ impl Default for RetryConfig {
                 Condition::Status(503),
                 Condition::Status(504),
             ],
-            methods: ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"].map(str::to_owned).to_vec(),
+            methods: ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]
+                .map(str::to_owned)
+                .to_vec(),
             backoff: Backoff::default(),
             per_try_timeout: None,
             budget: BudgetConfig::default(),
@@ -137,13 +151,19 @@ impl Default for RetryConfig {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { base: time::Duration::from_millis(25).into(), max: time::Duration::from_secs(1).into() }
+        Self {
+            base: time::Duration::from_millis(25).into(),
+            max: time::Duration::from_secs(1).into(),
+        }
     }
 }
 
 impl Default for BudgetConfig {
     fn default() -> Self {
-        Self { ratio: 0.2, min_per_sec: 10 }
+        Self {
+            ratio: 0.2,
+            min_per_sec: 10,
+        }
     }
 }
 
@@ -171,8 +191,16 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// A policy with a full budget. Names that are no HTTP method are left out; configurations are checked before.
     pub fn new(config: RetryConfig) -> Self {
-        let methods = config.methods.iter().filter_map(|m| m.parse().ok()).collect();
-        Self { methods, budget: Budget::new(&config.budget), config }
+        let methods = config
+            .methods
+            .iter()
+            .filter_map(|m| m.parse().ok())
+            .collect();
+        Self {
+            methods,
+            budget: Budget::new(&config.budget),
+            config,
+        }
     }
     /// Extra tries after the first.
     pub fn attempts(&self) -> u32 {
@@ -206,7 +234,11 @@ impl RetryPolicy {
         }
     }
     /// How long to wait before try `tries` (from 1); `None` when `Retry-After` asks for more than `backoff.max`.
-    pub(super) fn pause(&self, tries: u32, wanted: Option<time::Duration>) -> Option<time::Duration> {
+    pub(super) fn pause(
+        &self,
+        tries: u32,
+        wanted: Option<time::Duration>,
+    ) -> Option<time::Duration> {
         let max: time::Duration = self.config.backoff.max.into();
         if let Some(wanted) = wanted {
             return (wanted <= max).then_some(wanted);
@@ -260,9 +292,15 @@ impl Budget {
     pub fn withdraw(&self) -> bool {
         let now = self.begun.elapsed().as_millis() as u64;
         let last = self.refilled_ms.swap(now, Relaxed);
-        let refill = self.per_ms.saturating_mul(now.saturating_sub(last).min(10_000) as i64);
-        let _ = self.tokens.fetch_update(Relaxed, Relaxed, |t| Some((t + refill).min(self.cap)));
-        self.tokens.fetch_update(Relaxed, Relaxed, |t| (t >= 1000).then_some(t - 1000)).is_ok()
+        let refill = self
+            .per_ms
+            .saturating_mul(now.saturating_sub(last).min(10_000) as i64);
+        let _ = self
+            .tokens
+            .fetch_update(Relaxed, Relaxed, |t| Some((t + refill).min(self.cap)));
+        self.tokens
+            .fetch_update(Relaxed, Relaxed, |t| (t >= 1000).then_some(t - 1000))
+            .is_ok()
     }
 }
 
@@ -272,7 +310,10 @@ mod tests {
 
     #[test]
     fn a_budget_lets_the_minimum_and_then_the_ratio_through() {
-        let budget = Budget::new(&BudgetConfig { ratio: 0.5, min_per_sec: 0 });
+        let budget = Budget::new(&BudgetConfig {
+            ratio: 0.5,
+            min_per_sec: 0,
+        });
         assert!(!budget.withdraw());
         for _ in 0..10 {
             budget.deposit();
@@ -284,9 +325,16 @@ mod tests {
     fn pauses_stay_below_their_ceiling_and_obey_a_short_retry_after() {
         let policy = RetryPolicy::new(RetryConfig::default());
         for tries in 1..20 {
-            assert!(policy.pause(tries, None).is_some_and(|p| p <= time::Duration::from_secs(1)));
+            assert!(
+                policy
+                    .pause(tries, None)
+                    .is_some_and(|p| p <= time::Duration::from_secs(1))
+            );
         }
-        assert_eq!(policy.pause(1, Some(time::Duration::from_millis(700))), Some(time::Duration::from_millis(700)));
+        assert_eq!(
+            policy.pause(1, Some(time::Duration::from_millis(700))),
+            Some(time::Duration::from_millis(700))
+        );
         assert_eq!(policy.pause(1, Some(time::Duration::from_secs(7))), None);
     }
 

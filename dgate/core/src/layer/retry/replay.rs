@@ -27,7 +27,11 @@ struct State {
 impl Replay {
     pub(super) fn new(body: Body, limit: u64) -> Self {
         // Decided here, before the body is touched: what is declared larger is not kept at all.
-        let limit = if body.size_hint().lower() > limit { 0 } else { limit };
+        let limit = if body.size_hint().lower() > limit {
+            0
+        } else {
+            limit
+        };
         Self(Arc::new(Mutex::new(State {
             body,
             seen: Vec::new(),
@@ -42,7 +46,11 @@ impl Replay {
 
     pub(super) fn attempt(&mut self) -> Attempt {
         let turn = self.0.lock().turn;
-        Attempt { state: self.0.clone(), turn, at: 0 }
+        Attempt {
+            state: self.0.clone(),
+            turn,
+            at: 0,
+        }
     }
 
     pub(super) fn rewind(&mut self) -> bool {
@@ -63,13 +71,18 @@ impl http_body::Body for Attempt {
     type Data = Bytes;
     type Error = axum_core::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let mut guard = this.state.lock();
         let state = &mut *guard;
         if state.turn != this.turn {
             // Not `None`: an HTTP/2 stream that is about to be reset would end as if it were whole.
-            return Poll::Ready(Some(Err(axum_core::Error::new("another attempt has taken over the request body"))));
+            return Poll::Ready(Some(Err(axum_core::Error::new(
+                "another attempt has taken over the request body",
+            ))));
         }
         if let Some(chunk) = state.seen.get(this.at) {
             this.at += 1;
@@ -102,12 +115,17 @@ impl http_body::Body for Attempt {
 
     fn is_end_stream(&self) -> bool {
         let state = self.state.lock();
-        state.turn == self.turn && self.at >= state.seen.len() && (state.ended || state.body.is_end_stream())
+        state.turn == self.turn
+            && self.at >= state.seen.len()
+            && (state.ended || state.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
         let state = self.state.lock();
-        let rest: u64 = state.seen.get(self.at..).map_or(0, |s| s.iter().map(|b| b.len() as u64).sum());
+        let rest: u64 = state
+            .seen
+            .get(self.at..)
+            .map_or(0, |s| s.iter().map(|b| b.len() as u64).sum());
         let mut hint = state.body.size_hint();
         match hint.exact() {
             Some(exact) => hint.set_exact(exact + rest),
@@ -123,12 +141,19 @@ mod tests {
     use http_body_util::BodyExt;
 
     async fn read(body: Attempt) -> Bytes {
-        body.collect().await.expect("a body from memory cannot fail").to_bytes()
+        body.collect()
+            .await
+            .expect("a body from memory cannot fail")
+            .to_bytes()
     }
 
     fn chunks(parts: &'static [&'static str]) -> Body {
-        let frames = parts.iter().map(|p| Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(p.as_bytes()))));
-        Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(frames)))
+        let frames = parts
+            .iter()
+            .map(|p| Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(p.as_bytes()))));
+        Body::new(http_body_util::StreamBody::new(futures_util::stream::iter(
+            frames,
+        )))
     }
 
     #[tokio::test]

@@ -1,0 +1,370 @@
+//! The Admin API over its socket: single resources, lists, conditions, refusals; bundles in a file
+//! of their own.
+
+#![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
+
+mod bundles;
+
+use dgate_tests::client::{Reply, ask, get};
+use dgate_tests::gateway::{TestGateway, call, proxy_to};
+use dgate_tests::process::Process;
+use serde_json::{Value, json};
+
+const SVC: &str = "/api/v1/service/default/svc";
+const ALL: &str = "/api/v1/route/default/all";
+
+fn gateway() -> TestGateway {
+    TestGateway::start(proxy_to("http://127.0.0.1:9"))
+}
+
+fn problem(answer: &Reply, status: u16, code: &str) -> Value {
+    assert_eq!(answer.status, status, "{}", answer.text());
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/problem+json")
+    );
+    let problem = answer.json();
+    assert_eq!(problem["code"], code, "{problem}");
+    assert_eq!(
+        (&problem["status"], &problem["type"]),
+        (&status.into(), &format!("urn:dgate:error:{code}").into())
+    );
+    assert!(
+        problem["title"].is_string() && problem["request_id"].is_string(),
+        "{problem}"
+    );
+    problem
+}
+
+fn pointers(problem: &Value) -> Vec<&str> {
+    let errors = problem["errors"].as_array().unwrap();
+    errors
+        .iter()
+        .map(|e| e["pointer"].as_str().unwrap())
+        .collect()
+}
+
+fn names(answer: &Reply) -> Vec<String> {
+    let items = answer.json()["items"].as_array().unwrap().clone();
+    items
+        .iter()
+        .map(|i| i["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_written_back_and_changes_nothing() {
+    let gateway = gateway();
+    for path in [SVC, ALL, "/api/v1/namespace/default"] {
+        let stored = gateway.admin("GET", path, None).await;
+        let back = gateway.admin("PUT", path, Some(stored.json())).await;
+        assert_eq!((back.status, back.json()), (200, stored.json()), "{path}");
+        assert_eq!(back.header("x-dgate-revision"), Some("1"));
+    }
+    let other = json!({"name": "other", "urls": ["http://a"]});
+    problem(
+        &gateway.admin("PUT", SVC, Some(other)).await,
+        422,
+        "invalid",
+    );
+    let other = json!({"namespace": "other"});
+    problem(
+        &gateway.admin("PATCH", SVC, Some(other)).await,
+        422,
+        "invalid",
+    );
+}
+
+#[tokio::test]
+async fn writers_at_the_same_time_each_make_a_revision() {
+    let gateway = gateway();
+    let admin = gateway.admin_addr();
+    let writing: Vec<_> = (0..20)
+        .map(|n| {
+            tokio::spawn(async move {
+                let path = format!("/api/v1/service/default/s{}", n % 5);
+                let body = json!({"urls": [format!("http://a/{n}")]});
+                call(admin, "PUT", &path, &[], Some(body)).await.status
+            })
+        })
+        .collect();
+    for written in writing {
+        assert!([200, 201].contains(&written.await.unwrap()));
+    }
+    assert_eq!(
+        gateway
+            .admin("GET", SVC, None)
+            .await
+            .header("x-dgate-revision"),
+        Some("21")
+    );
+}
+
+#[tokio::test]
+async fn a_resource_is_created_read_replaced_patched_and_deleted() {
+    let gateway = gateway();
+    let path = "/api/v1/service/default/other";
+    let call = async |method: &str, body: Option<Value>| gateway.admin(method, path, body).await;
+    problem(&call("GET", None).await, 404, "not_found");
+    let created = call("PUT", Some(json!({"urls": ["http://a"], "tags": ["x"]}))).await;
+    assert_eq!(
+        (created.status, created.header("etag")),
+        (201, Some("\"2\""))
+    );
+    let stored = created.json();
+    assert_eq!(
+        (&stored["namespace"], &stored["name"], &stored["revision"]),
+        (&"default".into(), &"other".into(), &2.into())
+    );
+    assert_eq!(stored["created_at"], stored["updated_at"]);
+    assert!(stored["created_at"].as_str().unwrap().ends_with('Z'));
+
+    let replaced = call("PUT", Some(json!({"urls": ["http://b"]}))).await;
+    assert_eq!(
+        (replaced.status, replaced.header("x-dgate-revision")),
+        (200, Some("3"))
+    );
+    assert_eq!(replaced.json().get("tags"), None);
+    assert_eq!(replaced.json()["created_at"], stored["created_at"]);
+
+    let patched = call(
+        "PATCH",
+        Some(json!({"tags": ["y"], "timeouts": {"request": "1s"}})),
+    )
+    .await;
+    assert_eq!(
+        (patched.status, &patched.json()["urls"][0]),
+        (200, &"http://b".into())
+    );
+    let patched = call("PATCH", Some(json!({"tags": null, "timeouts": null})))
+        .await
+        .json();
+    assert_eq!((patched.get("tags"), patched.get("timeouts")), (None, None));
+    assert_eq!(call("GET", None).await.json(), patched);
+
+    assert_eq!(call("DELETE", None).await.status, 204);
+    problem(&call("GET", None).await, 404, "not_found");
+    problem(&call("DELETE", None).await, 404, "not_found");
+    problem(&call("PATCH", Some(json!({}))).await, 404, "not_found");
+}
+
+#[tokio::test]
+async fn conditions_are_compared_with_the_revision_of_the_resource() {
+    let gateway = gateway();
+    let ask = async |method: &str, header: (&str, &str)| {
+        let body = (method != "DELETE").then(|| json!({"urls": ["http://a"]}));
+        call(gateway.admin_addr(), method, SVC, &[header], body).await
+    };
+    for method in ["PUT", "PATCH", "DELETE"] {
+        problem(
+            &ask(method, ("If-Match", "\"7\"")).await,
+            412,
+            "precondition_failed",
+        );
+        problem(
+            &ask(method, ("If-Match", "\"x\"")).await,
+            412,
+            "precondition_failed",
+        );
+    }
+    problem(
+        &ask("PUT", ("If-None-Match", "*")).await,
+        412,
+        "precondition_failed",
+    );
+    let changed = ask("PUT", ("If-Match", "\"1\"")).await;
+    assert_eq!(
+        (changed.status, changed.header("etag")),
+        (200, Some("\"2\""))
+    );
+    problem(
+        &ask("PUT", ("If-Match", "\"1\"")).await,
+        412,
+        "precondition_failed",
+    );
+    let missing = "/api/v1/service/default/none";
+    let header = [("If-Match", "\"1\"")];
+    let answer = call(
+        gateway.admin_addr(),
+        "PUT",
+        missing,
+        &header,
+        Some(json!({"urls": ["http://a"]})),
+    )
+    .await;
+    problem(&answer, 412, "precondition_failed");
+}
+
+#[tokio::test]
+async fn if_match_star_means_any_that_exists() {
+    let gateway = gateway();
+    let star = [("If-Match", "*")];
+    let body = || Some(json!({"urls": ["http://a"]}));
+    assert_eq!(
+        call(gateway.admin_addr(), "PUT", SVC, &star, body())
+            .await
+            .status,
+        200
+    );
+    let none = call(
+        gateway.admin_addr(),
+        "PUT",
+        "/api/v1/service/default/none",
+        &star,
+        body(),
+    )
+    .await;
+    problem(&none, 412, "precondition_failed");
+}
+
+#[tokio::test]
+async fn lists_are_paged_and_filtered() {
+    let gateway = gateway();
+    let service = |n: usize| json!({"name": format!("s{n:04}"), "urls": ["http://a"], "tags": [if n.is_multiple_of(2) { "even" } else { "odd" }]});
+    let services: Vec<_> = (0..1200).map(service).collect();
+    gateway
+        .apply(json!({"namespaces": [{"name": "other"}], "services": services}))
+        .await;
+    gateway
+        .apply(json!({"services": [{"namespace": "other", "name": "s", "urls": ["http://a"]}]}))
+        .await;
+    let list = async |query: &str| {
+        gateway
+            .admin("GET", &format!("/api/v1/service{query}"), None)
+            .await
+    };
+    assert_eq!(names(&list("").await).len(), 100);
+    assert_eq!(names(&list("?limit=5000").await).len(), 1000);
+    assert_eq!(names(&list("?namespace=other").await), ["s"]);
+    assert_eq!(names(&list("?tag=odd&limit=2").await), ["s0001", "s0003"]);
+    let (mut seen, mut query) = (Vec::new(), "?limit=400".to_owned());
+    loop {
+        let page = list(&query).await;
+        seen.extend(names(&page));
+        let Some(next) = page.json()["next"].as_str().map(str::to_owned) else {
+            break;
+        };
+        query = format!("?limit=400&cursor={next}");
+    }
+    assert_eq!(seen.len(), 1202);
+    problem(&list("?limit=many").await, 400, "malformed");
+}
+
+#[tokio::test]
+async fn what_is_referred_to_stays_unless_its_namespace_goes_as_a_whole() {
+    let gateway = gateway();
+    let refused = gateway.admin("DELETE", SVC, None).await;
+    let referrers = problem(&refused, 409, "referenced")["referrers"].clone();
+    assert_eq!(referrers, json!([{"kind": "route", "key": "default/all"}]));
+    let namespace = "/api/v1/namespace/default";
+    let refused = gateway.admin("DELETE", namespace, None).await;
+    assert_eq!(
+        problem(&refused, 409, "referenced")["referrers"]
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
+    let cascade = gateway
+        .admin("DELETE", &format!("{namespace}?cascade=true"), None)
+        .await;
+    assert_eq!(cascade.status, 204);
+    assert_eq!(
+        gateway.admin("GET", "/api/v1/export", None).await.json(),
+        json!({})
+    );
+    assert_eq!(get(gateway.addr(), "/").await.status, 404);
+}
+
+#[tokio::test]
+async fn what_is_no_call_is_a_problem_too() {
+    let gateway = gateway();
+    for (method, path, status, code) in [
+        ("GET", "/api/v1/sevrice", 404, "not_found"),
+        ("GET", "/api/v1/namespace/a/b", 404, "not_found"),
+        ("GET", "/api/v1/service/one", 404, "not_found"),
+        ("GET", "/api/v2/service", 404, "not_found"),
+        ("GET", "/", 404, "not_found"),
+        ("DELETE", "/api/v1/apply", 405, "method_not_allowed"),
+    ] {
+        problem(&gateway.admin(method, path, None).await, status, code);
+    }
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(gateway.admin("GET", path, None).await.status, 200, "{path}");
+    }
+    assert_eq!(
+        gateway.admin("GET", "/readyz", None).await.json()["ready"],
+        true
+    );
+}
+
+#[tokio::test]
+async fn web_pages_are_refused() {
+    let gateway = gateway();
+    let with_origin = [("Origin", "http://evil.test")];
+    let answer = call(
+        gateway.admin_addr(),
+        "PUT",
+        SVC,
+        &with_origin,
+        Some(json!({"urls": ["http://evil"]})),
+    )
+    .await;
+    problem(&answer, 403, "cross_origin");
+    let rebound = "GET /api/v1/export HTTP/1.1\r\nHost: evil.test\r\n\r\n";
+    problem(
+        &ask(gateway.admin_addr(), rebound).await,
+        403,
+        "cross_origin",
+    );
+    for host in ["localhost:9080", "127.0.0.1", "[::1]:9080"] {
+        let answer = ask(
+            gateway.admin_addr(),
+            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"),
+        )
+        .await;
+        assert_eq!(answer.status, 200, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_body_is_a_413_and_watch_only_takes_no_writes() {
+    let bundle = proxy_to("http://127.0.0.1:9");
+    let process = Process::start(
+        json!({"admin": {"watch_only": true, "max_body": "1KiB"}, "resources": bundle}),
+    );
+    let admin = process.admin_addr();
+    for method in ["PUT", "PATCH", "DELETE"] {
+        problem(
+            &call(admin, method, SVC, &[], Some(json!({"urls": ["http://a"]}))).await,
+            403,
+            "watch_only",
+        );
+    }
+    problem(
+        &call(admin, "POST", "/api/v1/apply", &[], Some(json!({}))).await,
+        403,
+        "watch_only",
+    );
+    assert_eq!(
+        call(admin, "GET", SVC, &[], None).await.json()["revision"],
+        1
+    );
+    drop(process);
+
+    let process = Process::start(json!({"admin": {"max_body": "1KiB"}}));
+    let large =
+        json!({"services": [{"name": "a", "urls": ["http://a"], "tags": ["x".repeat(2000)]}]});
+    problem(
+        &call(
+            process.admin_addr(),
+            "POST",
+            "/api/v1/apply",
+            &[],
+            Some(large),
+        )
+        .await,
+        413,
+        "body_too_large",
+    );
+}

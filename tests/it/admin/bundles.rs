@@ -1,0 +1,254 @@
+//! Bundles: one changeset, all of it or nothing, in force when its answer is read.
+
+use dgate_tests::client::{Conn, DEADLINE, ask, get, poll_until};
+use dgate_tests::gateway::{TestGateway, proxy_to};
+use dgate_tests::upstream::{RawUpstream, TestUpstream};
+use serde_json::{Value, json};
+
+use super::{ALL, gateway, names, pointers, problem};
+
+#[tokio::test]
+async fn a_bundle_is_applied_as_one_revision_or_not_at_all() {
+    let gateway = gateway();
+    let apply = async |query: &str, body: Value| {
+        gateway
+            .admin("POST", &format!("/api/v1/apply{query}"), Some(body))
+            .await
+    };
+    let more = json!({"services": [{"name": "two", "urls": ["http://a"]}], "routes": [{"name": "two", "paths": ["/two"], "service": "two"}]});
+    let created = |revision: u64| {
+        json!({"revision": revision, "changes": [
+            {"op": "create", "kind": "service", "key": "default/two"},
+            {"op": "create", "kind": "route", "key": "default/two"},
+        ]})
+    };
+    assert_eq!(
+        apply("?dry_run=true", more.clone()).await.json(),
+        created(1)
+    );
+    problem(
+        &gateway
+            .admin("GET", "/api/v1/service/default/two", None)
+            .await,
+        404,
+        "not_found",
+    );
+    problem(
+        &apply("?expected_revision=9", more.clone()).await,
+        409,
+        "revision_mismatch",
+    );
+    assert_eq!(
+        apply("?expected_revision=1", more.clone()).await.json(),
+        created(2)
+    );
+    assert_eq!(
+        apply("", more).await.json(),
+        json!({"revision": 2, "changes": []})
+    );
+
+    // One bad item of many: nothing of it is there.
+    let bad = json!({"services": [{"name": "three", "urls": ["http://a"]}, {"name": "four", "urls": []}], "routes": [{"name": "r", "paths": ["/r"], "service": "ghost"}]});
+    problem(&apply("", bad).await, 422, "invalid");
+    let dangling = json!({"services": [{"name": "three", "urls": ["http://a"]}], "routes": [{"name": "r", "paths": ["/r"], "service": "ghost"}]});
+    let refused = problem(&apply("", dangling).await, 422, "invalid");
+    assert_eq!(pointers(&refused), ["/routes/0/service"]);
+    assert!(refused.to_string().contains("ghost"), "{refused}");
+    let services = gateway.admin("GET", "/api/v1/service", None).await;
+    assert_eq!(
+        (names(&services), services.header("x-dgate-revision")),
+        (vec!["svc".to_owned(), "two".to_owned()], Some("2"))
+    );
+
+    // What the namespaces of the bundle hold and it does not name.
+    let pruned = apply("?prune=true", proxy_to("http://127.0.0.1:9"))
+        .await
+        .json();
+    let deleted: Vec<_> = pruned["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| [&c["op"], &c["kind"], &c["key"]])
+        .collect();
+    assert_eq!(
+        json!(deleted),
+        json!([
+            ["delete", "service", "default/two"],
+            ["delete", "route", "default/two"]
+        ])
+    );
+    let export = gateway.admin("GET", "/api/v1/export", None).await.json();
+    assert_eq!(
+        apply("?prune=true", export).await.json(),
+        json!({"revision": 3, "changes": []})
+    );
+}
+
+#[tokio::test]
+async fn every_error_has_its_pointer() {
+    let gateway = gateway();
+    let bundle = json!({
+        "services": [{"name": "svc", "urls": ["http://a"], "timeuots": {}}, {"name": "Bad Name", "urls": ["http://a"]}],
+        "routes": [{"name": "r", "paths": "no-list", "service": "svc"}, {"name": "all", "paths": ["/a/{b"], "service": "svc"}],
+        "rouets": [],
+    });
+    let refused = gateway.admin("POST", "/api/v1/apply", Some(bundle)).await;
+    let refused = problem(&refused, 422, "invalid");
+    let found = pointers(&refused);
+    for pointer in [
+        "/services/0/timeuots",
+        "/services/1/name",
+        "/routes/0/paths",
+        "/rouets",
+    ] {
+        assert!(found.contains(&pointer), "{pointer} in {refused}");
+    }
+    let text = refused.to_string();
+    assert!(
+        text.contains("did you mean `timeouts`") && text.contains("did you mean `routes`"),
+        "{text}"
+    );
+
+    for (kind, body, pointer) in [
+        (
+            "route",
+            json!({"paths": ["/a/{b"], "service": "svc"}),
+            "/paths/0",
+        ),
+        (
+            "route",
+            json!({"paths": ["/a"], "service": "svc", "methods": ["get"]}),
+            "/methods/0",
+        ),
+        (
+            "route",
+            json!({"paths": ["/a"], "service": "svc", "headers": {"x": "/(/"}}),
+            "/headers/x",
+        ),
+        (
+            "route",
+            json!({"paths": ["/a"], "service": "svc", "plugins": [{"name": "request-idd"}]}),
+            "/plugins/0/name",
+        ),
+        (
+            "route",
+            json!({"paths": ["/a"], "service": "svc", "plugins": [{"name": "request-id", "config": {"ecko": true}}]}),
+            "/plugins/0/config/ecko",
+        ),
+        (
+            "route",
+            json!({"paths": ["/a"], "service": "svc", "max_body": "10 lightyears"}),
+            "/max_body",
+        ),
+        ("route", json!({"paths": ["/a"]}), ""),
+        ("service", json!({"urls": ["ftp://a"]}), "/urls/0"),
+        (
+            "service",
+            json!({"urls": ["http://a"], "retry": {"methods": ["get"]}}),
+            "/retry/methods/0",
+        ),
+        (
+            "service",
+            json!({"urls": ["http://a"], "timeouts": {"request": "soon"}}),
+            "/timeouts/request",
+        ),
+        ("domain", json!({"patterns": ["a b"]}), "/patterns/0"),
+        ("domain", json!({"patterns": ["/(/"]}), "/patterns/0"),
+    ] {
+        let answer = gateway
+            .admin("PUT", &format!("/api/v1/{kind}/default/new"), Some(body))
+            .await;
+        let refused = problem(&answer, 422, "invalid");
+        assert_eq!(pointers(&refused), [pointer], "{refused}");
+    }
+    assert_eq!(gateway.admin("GET", ALL, None).await.json()["revision"], 1);
+}
+
+#[tokio::test]
+async fn what_excludes_each_other_is_a_409() {
+    let gateway = gateway();
+    let same = json!({"paths": ["/**"], "service": "svc"});
+    problem(
+        &gateway
+            .admin("PUT", "/api/v1/route/default/twin", Some(same))
+            .await,
+        409,
+        "conflict",
+    );
+    gateway
+        .apply(json!({
+            "namespaces": [{"name": "a"}, {"name": "b"}],
+            "domains": [{"namespace": "a", "name": "d", "patterns": ["x.test"]}],
+        }))
+        .await;
+    let twin = json!({"patterns": ["X.test"]});
+    problem(
+        &gateway.admin("PUT", "/api/v1/domain/b/d", Some(twin)).await,
+        409,
+        "conflict",
+    );
+}
+
+#[tokio::test]
+async fn bundles_come_as_yaml_too_and_bad_syntax_is_a_400() {
+    let gateway = gateway();
+    let post = async |media: &str, body: &str| {
+        let head = format!(
+            "POST /api/v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Type: {media}\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        ask(gateway.admin_addr(), head + body).await
+    };
+    let yaml = "services:\n  - name: from-yaml\n    urls: [http://a]\n";
+    assert_eq!(
+        post("application/yaml", yaml).await.json()["changes"][0]["key"],
+        "default/from-yaml"
+    );
+    assert_eq!(
+        post("application/json", "{}").await.json()["changes"],
+        json!([])
+    );
+    for (media, text) in [
+        ("application/json", "{\"services\": ["),
+        ("application/yaml", "a: [1, 2\nb: {}"),
+        ("application/json", yaml),
+    ] {
+        problem(&post(media, text).await, 400, "malformed");
+    }
+    problem(&post("application/json", "[]").await, 422, "invalid");
+    let head = "POST /api/v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n";
+    let broken = [head.as_bytes(), b"\xff\xfe"].concat();
+    problem(&ask(gateway.admin_addr(), broken).await, 400, "malformed");
+}
+
+#[tokio::test]
+async fn traffic_sees_a_change_at_once_and_requests_in_flight_finish_on_the_old() {
+    let new = TestUpstream::named("new");
+    let held = RawUpstream::start(|mut conn| async move {
+        conn.read_head().await?;
+        conn.read_exact(2).await?;
+        conn.write("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nold")
+            .await?;
+        conn.hold().await
+    });
+    let gateway = TestGateway::start(proxy_to(held.url()));
+    let mut conn = Conn::open(gateway.addr()).await;
+    conn.send("POST /held HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n")
+        .await;
+    poll_until(DEADLINE, "the request in flight", async || {
+        held.received(0).ends_with(b"\r\n\r\n")
+    })
+    .await;
+    for n in 0..20 {
+        // Each change is in force when its answer is read.
+        gateway.apply(proxy_to(format!("{}/{n}", new.url()))).await;
+        assert_eq!(
+            get(gateway.addr(), "/x").await.json()["path"],
+            format!("/{n}/x")
+        );
+    }
+    conn.send("go").await;
+    assert_eq!(conn.read_response().await.text(), "old");
+    conn.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(conn.read_response().await.json()["server"], "new");
+}
