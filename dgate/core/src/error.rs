@@ -120,6 +120,20 @@ kinds! {
     LoopDetected = 508 "loop_detected" Gateway "The request came back to this gateway";
 }
 
+impl ErrorKind {
+    /// The kind of the first [`Error`] in a chain of causes.
+    pub fn of(error: &(dyn std::error::Error + 'static)) -> Option<Self> {
+        let mut next = Some(error);
+        while let Some(link) = next {
+            if let Some(own) = link.downcast_ref::<Error>() {
+                return Some(own.kind());
+            }
+            next = link.source();
+        }
+        None
+    }
+}
+
 /// An error with its class. Cheap to move: one pointer.
 pub struct Error(Box<Inner>);
 

@@ -81,6 +81,13 @@ pub(super) async fn list(
     let kind = kind(&text)?;
     let state = shared.gateway.control().state();
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
+    let after = query
+        .cursor
+        .as_deref()
+        .map(|path| match path.split_once('/') {
+            Some((namespace, name)) => Key::new(kind, namespace, name),
+            None => Key::new(kind, path, path),
+        });
     let mut found = state
         .of_kind(kind)
         .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
@@ -90,12 +97,7 @@ pub(super) async fn list(
                 .as_ref()
                 .is_none_or(|t| stored.spec.tags().contains(t))
         })
-        .filter(|(key, _)| {
-            query
-                .cursor
-                .as_ref()
-                .is_none_or(|after| key.path() > *after)
-        });
+        .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
     let page: Vec<_> = found.by_ref().take(limit).collect();
     let next = found.next().and(page.last()).map(|(key, _)| key.path());
     let items: Vec<Value> = page.iter().map(|(_, stored)| stored.to_json()).collect();

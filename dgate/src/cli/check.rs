@@ -58,5 +58,5 @@ fn check_bundle(file: &Path, mut tree: Node, environment: &Environment) -> Resul
         return Err(ConfigError::invalid(Some(file), errors).into());
     }
     let gateway = DGate::builder().build_now()?;
-    crate::gateway::apply_bundle(gateway.control(), &tree, Some(file), "")
+    crate::gateway::apply_bundle(gateway.control(), &tree, None, Some(file), "")
 }

@@ -56,6 +56,7 @@ impl Serve {
             tracing::warn!(path = %storage.path.display(), "storage is not supported by this version: changes through the Admin API are kept in memory");
         }
         let base = loaded.base_dir.clone();
+        let mut applied = loaded.resources.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
             let upstream = demo::echo()
@@ -64,6 +65,7 @@ impl Serve {
             apply_bundle(
                 gateway.control(),
                 &Node::from_json(&demo::resources(upstream)),
+                None,
                 None,
                 "",
             )?;
@@ -98,7 +100,7 @@ impl Serve {
                 _ = signals.term.recv() => break,
                 _ = signals.int.recv() => break,
                 _ = signals.hangup.recv() => {
-                    let result = self.reload(&gateway, &server, admin.as_ref());
+                    let result = self.reload(&gateway, &server, admin.as_ref(), &mut applied);
                     if let Some(admin) = &admin {
                         admin.set_reload(result.map_err(|e| e.to_string()));
                     }
@@ -123,14 +125,15 @@ impl Serve {
         gateway: &DGate,
         server: &Server,
         admin: Option<&Running>,
+        applied: &mut Option<Node>,
     ) -> Result<(), StartError> {
-        let read = || {
+        let mut read = || {
             let loaded = config::load(
                 self.file.config.as_deref(),
                 &Environment::of_process(),
                 Path::new(""),
             )?;
-            take_over(gateway, server, &loaded)?;
+            take_over(gateway, server, &loaded, applied)?;
             if let Some(admin) = admin {
                 admin.set_config(loaded.config.admin);
             }
@@ -150,7 +153,14 @@ impl Serve {
     }
 }
 
-fn take_over(gateway: &DGate, server: &Server, loaded: &Loaded) -> Result<(), StartError> {
+/// `applied` is the bundle that the file held when it was last taken over: one that is the same changes nothing, so
+/// that what was changed through the Admin API since then stays.
+fn take_over(
+    gateway: &DGate,
+    server: &Server,
+    loaded: &Loaded,
+    applied: &mut Option<Node>,
+) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
     // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
     let globals = Settings::globals(&loaded.config);
@@ -158,12 +168,22 @@ fn take_over(gateway: &DGate, server: &Server, loaded: &Loaded) -> Result<(), St
         .control()
         .set_globals(globals)
         .map_err(|e| StartError::refused(e, source))?;
-    if let Some(resources) = &loaded.resources
-        && let Err(error) = apply_bundle(gateway.control(), resources, source, "/resources")
-    {
-        // The old globals compiled a moment ago with the same state.
-        let _ = gateway.control().set_globals(before);
-        return Err(error);
+    let values = |node: &Option<Node>| node.as_ref().map(Node::to_json);
+    if values(&loaded.resources) != values(applied) {
+        let none = Node::from_json(&serde_json::json!({}));
+        let resources = loaded.resources.as_ref().unwrap_or(&none);
+        if let Err(error) = apply_bundle(
+            gateway.control(),
+            resources,
+            applied.as_ref(),
+            source,
+            "/resources",
+        ) {
+            // The old globals compiled a moment ago with the same state.
+            let _ = gateway.control().set_globals(before);
+            return Err(error);
+        }
+        applied.clone_from(&loaded.resources);
     }
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);

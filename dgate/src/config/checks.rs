@@ -13,6 +13,7 @@ impl Config {
         let mut errors = Vec::new();
         self.check_admin(node, &mut errors);
         self.check_tls(node, &mut errors);
+        self.check_limits(node, &mut errors);
         self.check_listeners(node, &mut errors);
         errors
     }
@@ -41,7 +42,37 @@ impl Config {
             (None, Some(_)) => {
                 errors.push(node.diagnose("/proxy/tls/key_file", "`key_file` needs a `cert_file`"));
             }
-            _ => {}
+            (None, None) => {
+                errors.push(node.diagnose(
+                    "/proxy/tls",
+                    "a TLS listener needs `cert_file` and `key_file`",
+                ));
+            }
+            (Some(_), Some(_)) => {}
+        }
+    }
+
+    /// Zero would mean "nothing" where people who write it mean "no limit".
+    fn check_limits(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
+        let limits = &self.proxy.limits;
+        let zero = [
+            ("max_connections", limits.max_connections.get() == Some(0)),
+            (
+                "max_connections_per_ip",
+                limits.max_connections_per_ip.get() == Some(0),
+            ),
+            (
+                "idle_timeout",
+                limits.idle_timeout.get().is_some_and(|d| d.is_zero()),
+            ),
+            (
+                "header_timeout",
+                limits.header_timeout.get().is_some_and(|d| d.is_zero()),
+            ),
+        ];
+        for (name, _) in zero.into_iter().filter(|(_, zero)| *zero) {
+            let detail = format!("{name} must be above 0; `none` takes the limit away");
+            errors.push(node.diagnose(&format!("/proxy/limits/{name}"), detail));
         }
     }
 

@@ -75,7 +75,7 @@ fn what_cannot_work_together_is_refused() {
             (2, 18),
         ),
         (
-            "version: 1\nproxy: { listen: [':1'], tls: { listen: ':1' } }\n",
+            "version: 1\nproxy: { listen: [':1'], tls: { listen: ':1', cert_file: c, key_file: k } }\n",
             "/proxy/tls/listen",
             (2, 41),
         ),
@@ -114,7 +114,7 @@ fn what_cannot_work_together_is_refused() {
         assert_eq!(errors[0].span, Some(Span::new(place.0, place.1)), "{text}");
     }
     for text in [
-        "version: 1\nproxy: { listen: [], tls: { listen: ':1' } }\n",
+        "version: 1\nproxy: { listen: [], tls: { listen: ':1', cert_file: c, key_file: k } }\n",
         "version: 1\nproxy: { listen: ['127.0.0.1:0', '127.0.0.2:0'] }\nadmin: { listen: '127.0.0.1:0' }\n",
         "version: 1\nadmin: { listen: '[::1]:9080' }\n",
         "version: 1\nstorage: {}\n",

@@ -63,6 +63,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Also deletes what the namespaces of the changeset hold and it does not name.
     pub prune: bool,
+    /// With `prune`: namespaces that go with all they hold unless the changeset names them.
+    pub prune_namespaces: Vec<String>,
     /// Deletes a namespace with all it holds.
     pub cascade: bool,
     /// The revision that the whole state must have.
@@ -214,8 +216,11 @@ pub(super) fn plan(
     let mut pruned = BTreeSet::new();
     for op in change.ops {
         match op {
-            Op::Put(spec, pointer) => {
+            Op::Put(mut spec, pointer) => {
                 let key = spec.key();
+                if let Some(known) = next.get(&key) {
+                    spec.keep_sensitive(&known.spec);
+                }
                 precondition(current, &key, options)?;
                 pruned.insert(key.namespace.clone());
                 located.insert(key.clone(), pointer);
@@ -237,13 +242,18 @@ pub(super) fn plan(
         }
     }
     if options.prune {
-        let extra: Vec<Key> = current
+        // A namespace that is only pruned stays itself; one that the last bundle named and this one does not goes.
+        let goes = |key: &Key| match key.kind {
+            Kind::Namespace => options.prune_namespaces.contains(&key.name),
+            _ => {
+                pruned.contains(&key.namespace) || options.prune_namespaces.contains(&key.namespace)
+            }
+        };
+        let extra = current
             .all()
             .map(|(key, _)| key)
-            .filter(|key| pruned.contains(&key.namespace) && !located.contains_key(*key))
-            .cloned()
-            .collect();
-        for key in extra.into_iter().filter(|key| key.kind != Kind::Namespace) {
+            .filter(|key| goes(key) && !located.contains_key(*key));
+        for key in extra.cloned().collect::<Vec<_>>() {
             next.delete(&key);
             changes.push(Change { op: "delete", key });
         }

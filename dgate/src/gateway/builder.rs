@@ -1,7 +1,7 @@
 //! Builds a gateway in a program. The binary uses nothing else.
 
 use super::{DGate, Settings};
-use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node};
+use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node, Value};
 use crate::control::{ChangeSet, Control, Options, Rejection};
 use crate::resource::read_bundle;
 use crate::server::{self, Server};
@@ -196,7 +196,13 @@ impl Builder {
             .resources
             .or_else(|| config.resources.as_ref().map(Node::from_json));
         if let Some(resources) = resources {
-            apply_bundle(&control, &resources, self.source.as_deref(), "/resources")?;
+            apply_bundle(
+                &control,
+                &resources,
+                None,
+                self.source.as_deref(),
+                "/resources",
+            )?;
         }
         let layers = self.layers;
         Ok(DGate::new(Settings::new(&config), control, |router| {
@@ -219,23 +225,28 @@ impl Builder {
         let gateway = self.build_now()?;
         let server = Server::start(&gateway, &[address.as_ref()], gateway.settings().workers)?;
         #[cfg(feature = "admin")]
-        let _admin = match admin {
+        let admin = match admin {
             Some(admin) => Some(admin.start(&gateway).await?),
             None => None,
         };
         server::terminated()
             .await
             .map_err(StartError::io("signal handler"))?;
+        #[cfg(feature = "admin")]
+        if let Some(admin) = &admin {
+            admin.set_draining();
+        }
         server.shutdown(gateway.settings().shutdown_timeout).await;
         Ok(())
     }
 }
 
-/// Applies a bundle as one changeset; what its namespaces hold besides goes. `prefix` is the pointer to the
-/// bundle within its file.
+/// Applies a bundle as one changeset; what its namespaces hold besides goes, and so do the namespaces of `last`,
+/// the bundle applied before it, that it no longer names. `prefix` is the pointer to the bundle within its file.
 pub(crate) fn apply_bundle(
     control: &Control,
     bundle: &Node,
+    last: Option<&Node>,
     source: Option<&Path>,
     prefix: &str,
 ) -> Result<(), StartError> {
@@ -262,10 +273,20 @@ pub(crate) fn apply_bundle(
         change,
         &Options {
             prune: true,
+            prune_namespaces: last.map(namespaces).unwrap_or_default(),
             ..Options::default()
         },
     ) {
         Ok(_) => Ok(()),
         Err(rejection) => Err(invalid(rejection.into_diagnostics())),
     }
+}
+
+/// The namespaces that a bundle declares.
+fn namespaces(bundle: &Node) -> Vec<String> {
+    let Some(Value::List(items)) = bundle.get("namespaces").map(|n| &n.value) else {
+        return Vec::new();
+    };
+    let names = items.iter().filter_map(|item| item.get("name")?.as_str());
+    names.map(str::to_owned).collect()
 }

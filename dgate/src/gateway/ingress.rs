@@ -30,7 +30,12 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
     headers.reserve(7);
     let told = headers.keys().any(tells_origin);
     if told && !trusted {
-        for name in [FOR, PROTO, HOST, PORT, header::FORWARDED] {
+        let told: Vec<HeaderName> = headers
+            .keys()
+            .filter(|n| tells_origin(n))
+            .cloned()
+            .collect();
+        for name in told {
             headers.remove(name);
         }
     }
@@ -98,7 +103,8 @@ fn forwarded_ip(headers: &HeaderMap, settings: &Settings) -> Option<IpAddr> {
         let ip = hop
             .parse()
             .ok()
-            .or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))?;
+            .or_else(|| hop.parse::<SocketAddr>().ok().map(|a| a.ip()))?
+            .to_canonical();
         if !settings.trusted_proxies.iter().any(|net| net.contains(&ip)) {
             return Some(ip);
         }
@@ -110,8 +116,11 @@ fn forwarded_ip(headers: &HeaderMap, settings: &Settings) -> Option<IpAddr> {
 /// The peer that axum knows, when the program was served with `ConnectInfo`.
 fn embedded_peer(req: &Request) -> Option<SocketAddr> {
     #[cfg(feature = "admin")]
-    if let Some(axum::extract::ConnectInfo(peer)) = req.extensions().get() {
-        return Some(*peer);
+    if let Some(axum::extract::ConnectInfo(peer)) = req
+        .extensions()
+        .get::<axum::extract::ConnectInfo<SocketAddr>>()
+    {
+        return Some(SocketAddr::new(peer.ip().to_canonical(), peer.port()));
     }
     if req.extensions().is_empty() {
         return None; // a request made by the program itself, as in tests

@@ -229,6 +229,17 @@ impl Spec {
         json.expect("resources hold strings, numbers, lists and maps with string keys")
     }
 
+    /// Takes over the sensitive fields that it leaves out: they are never given out, so they can't come back.
+    pub(crate) fn keep_sensitive(&mut self, stored: &Self) {
+        if let (Self::Service(new), Self::Service(old)) = (self, stored)
+            && let (Some(new), Some(old)) = (&mut new.tls, &old.tls)
+            && new.client_cert.is_some()
+            && new.client_key.is_none()
+        {
+            new.client_key.clone_from(&old.client_key);
+        }
+    }
+
     /// Its tags.
     pub fn tags(&self) -> &[String] {
         match self {

@@ -22,6 +22,7 @@ use dgate_core::body::boxed;
 use dgate_core::reply::problem_json;
 use dgate_core::upstream::{self, TunnelGuard};
 use dgate_core::{ErrorKind, Request};
+use drain::Level;
 use http::StatusCode;
 pub(crate) use inherited::Inherited;
 use listener::{Accepted, Bounds, accept_loop, bind, share};
@@ -181,6 +182,9 @@ pub(crate) fn worker_count(workers: usize) -> usize {
     }
 }
 
+/// How long what is told to end at once may take to do so.
+const FORCED: Duration = Duration::from_millis(250);
+
 struct Socket {
     socket: std::net::TcpListener,
     #[cfg(feature = "tls")]
@@ -243,7 +247,20 @@ impl Worker {
                 });
             }
             self.drain.draining().await;
-            self.drain.wait_idle().await;
+            // A tunnel whose client no longer reads, or a handshake, would outlast a forced end: then the runtime
+            // ends with them. Only a drain is looked at in this way.
+            while tokio::time::timeout(FORCED, self.drain.wait_idle())
+                .await
+                .is_err()
+            {
+                if self.drain.level() == Level::Forced
+                    && tokio::time::timeout(FORCED, self.drain.wait_idle())
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+            }
         });
     }
 }

@@ -12,7 +12,7 @@ use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::HookSet;
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
-use dgate_core::upstream::Via;
+use dgate_core::upstream::{Protocol, Via};
 use dgate_core::{Pipeline, Registry, Upstream};
 use http::Method;
 use std::collections::{BTreeMap, HashMap};
@@ -361,6 +361,19 @@ impl Run<'_> {
                 self.invalid(key, format!("/urls/{at}"), error.to_string());
                 sound = false;
             }
+        }
+        let wrong = |url: &str| match spec.protocol {
+            Protocol::Http2 => url.starts_with("http://").then_some(
+                "`http2` is HTTP/2 over TLS, and needs https:// URLs: without TLS it is `h2c`",
+            ),
+            Protocol::H2c => url.starts_with("https://").then_some(
+                "`h2c` is HTTP/2 without TLS, and needs http:// URLs: over TLS it is `http2`",
+            ),
+            _ => None,
+        };
+        if let Some(detail) = spec.urls.iter().find_map(|endpoint| wrong(endpoint.url())) {
+            self.invalid(key, "/protocol", detail);
+            sound = false;
         }
         let retry = spec.retry.clone().unwrap_or_default();
         for (at, method) in retry.methods.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Paths of requests: normalized for matching, decoded for parameters, cut for `strip_path`.
+//! Paths of requests: normalized for matching, decoded for parameters.
 //!
 //! The router matches on the normalized path only, and the upstream gets the client's own bytes
 //! (unless they held dot segments), so nothing here changes what it is given:
@@ -75,21 +75,6 @@ pub fn decode_query(text: &str) -> Cow<'_, str> {
         decode_with(text, |byte| if byte == b'+' { b' ' } else { byte })
     } else {
         Cow::Borrowed(text)
-    }
-}
-
-/// What is left of a path without its first `prefix_segments` segments; it starts with `/`.
-///
-/// The path is the one that will be sent: the client's own, or the normalized one if that
-/// [held dot segments](has_dot_segments). Counting segments instead of comparing text makes
-/// `/%73trip/v1/x` and `/strip/v1/x` equal, since normalizing changes no other slash.
-pub fn strip(path: &str, prefix_segments: usize) -> &str {
-    if prefix_segments == 0 && path.starts_with('/') {
-        return path;
-    }
-    match path.match_indices('/').nth(prefix_segments) {
-        Some((at, _)) => &path[at..],
-        None => "/",
     }
 }
 
@@ -340,23 +325,5 @@ mod tests {
         assert_eq!(decode("%zz%4+"), "%zz%4+");
         assert_eq!(decode("%ff!"), "\u{fffd}!");
         assert_eq!(decode_query("full%20view+x%2B"), "full view x+");
-    }
-
-    #[test]
-    fn strips_whole_segments() {
-        for (path, segments, left) in [
-            ("/strip/v1/users/7", 2, "/users/7"),
-            ("/%73trip/v1/users", 2, "/users"),
-            ("/strip/v1", 2, "/"),
-            ("/strip/v1/", 2, "/"),
-            ("/strip/v1/a%2Fb", 2, "/a%2Fb"),
-            ("/strip/v1//x", 2, "//x"),
-            ("/cut/5/rest", 1, "/5/rest"),
-            ("/", 1, "/"),
-            ("/a", 0, "/a"),
-            ("*", 0, "/"),
-        ] {
-            assert_eq!(strip(path, segments), left, "{path}");
-        }
     }
 }

@@ -62,14 +62,13 @@ impl<S: Inner> Service<Request> for StripPrefix<S> {
 
 /// A path without its first `segments` segments; always starts with `/`.
 pub fn strip(path: &str, segments: usize) -> &str {
-    let mut rest = path;
-    for _ in 0..segments {
-        match rest.get(1..).and_then(|r| r.find('/')) {
-            Some(at) => rest = &rest[at + 1..],
-            None => return "/",
-        }
+    if segments == 0 && path.starts_with('/') {
+        return path;
     }
-    rest
+    match path.match_indices('/').nth(segments) {
+        Some((at, _)) => &path[at..],
+        None => "/",
+    }
 }
 
 /// The request target for an upstream: `base` (empty, or `/…` without a slash at its end), then the path
@@ -102,4 +101,27 @@ pub fn rewritten(
         text.push_str(query);
     }
     Ok(PathAndQuery::try_from(text)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_whole_segments() {
+        for (path, segments, left) in [
+            ("/strip/v1/users/7", 2, "/users/7"),
+            ("/%73trip/v1/users", 2, "/users"),
+            ("/strip/v1", 2, "/"),
+            ("/strip/v1/", 2, "/"),
+            ("/strip/v1/a%2Fb", 2, "/a%2Fb"),
+            ("/strip/v1//x", 2, "//x"),
+            ("/cut/5/rest", 1, "/5/rest"),
+            ("/", 1, "/"),
+            ("/a", 0, "/a"),
+            ("*", 0, "/"),
+        ] {
+            assert_eq!(strip(path, segments), left, "{path}");
+        }
+    }
 }

@@ -183,9 +183,12 @@ fn valid_traceparent(value: &[u8]) -> bool {
 }
 
 /// What is known of a request until its access record is written.
+///
+/// Dropped before it is finished, it says that the client left before there was an answer: 499.
 pub struct Record {
     ctx: Exchange,
-    silent: bool,
+    /// Nothing is left to write.
+    written: bool,
     head: Option<Box<Head>>,
 }
 
@@ -208,7 +211,7 @@ impl Record {
         });
         Self {
             ctx,
-            silent: false,
+            written: false,
             head,
         }
     }
@@ -217,7 +220,7 @@ impl Record {
     fn silent(ctx: Exchange) -> Self {
         Self {
             ctx,
-            silent: true,
+            written: true,
             head: None,
         }
     }
@@ -228,7 +231,7 @@ impl Record {
     }
 
     /// Makes the answer (an error becomes its problem document) and writes the record when its body ends.
-    pub fn finish(self, result: Result<Response, BoxError>) -> Response {
+    pub fn finish(mut self, result: Result<Response, BoxError>) -> Response {
         let mut error = None;
         let response = result.unwrap_or_else(|cause| {
             let cause = Error::classify(cause);
@@ -237,7 +240,7 @@ impl Record {
             error = Some(cause.kind());
             response
         });
-        if self.silent {
+        if self.written {
             return response;
         }
         let status = response.status();
@@ -260,9 +263,10 @@ impl Record {
         })
     }
 
-    fn write(self, status: StatusCode, bytes: u64, error: Option<ErrorKind>) {
+    fn write(&mut self, status: StatusCode, bytes: u64, error: Option<ErrorKind>) {
         static UNROUTED: LazyLock<crate::metrics::RouteMetrics> =
             LazyLock::new(|| crate::metrics::RouteMetrics::new("".into(), "".into()));
+        self.written = true;
         let ctx = &self.ctx;
         let latency = ctx.started().elapsed();
         let route = ctx.route();
@@ -287,6 +291,18 @@ impl Record {
             error.kind = error.map(ErrorKind::code),
             "answered"
         );
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.written {
+            self.write(
+                ErrorKind::ClientClosed.status(),
+                0,
+                Some(ErrorKind::ClientClosed),
+            );
+        }
     }
 }
 
@@ -331,7 +347,7 @@ struct Recorded {
 
 impl Recorded {
     fn end(&mut self, error: Option<ErrorKind>) {
-        if let Some(done) = self.done.take() {
+        if let Some(mut done) = self.done.take() {
             done.record
                 .write(done.status, self.bytes, done.error.or(error));
         }
@@ -354,8 +370,9 @@ impl http_body::Body for Recorded {
                 }
             }
             Some(Err(cause)) => {
-                tracing::warn!(exchange.id = self.done.as_ref().map(|d| d.record.ctx.id()), error = %cause, error.kind = ErrorKind::UpstreamReset.code(), "answer cut off");
-                self.end(Some(ErrorKind::UpstreamReset));
+                let kind = ErrorKind::of(cause).unwrap_or(ErrorKind::UpstreamReset);
+                tracing::warn!(exchange.id = self.done.as_ref().map(|d| d.record.ctx.id()), error = %cause, error.kind = kind.code(), "answer cut off");
+                self.end(Some(kind));
             }
             None => self.end(None),
         }
@@ -374,7 +391,8 @@ impl http_body::Body for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         // hyper drops a body after its last frame without asking for the end; an answer to HEAD is never read.
-        let whole = self.body.is_end_stream() || self.exact == Some(self.bytes) || self.bytes == 0;
+        let unread = self.bytes == 0 && self.exact.is_some();
+        let whole = self.body.is_end_stream() || self.exact == Some(self.bytes) || unread;
         self.end(if whole {
             None
         } else {

@@ -191,7 +191,8 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
     for name in &drop {
         out.remove(name);
     }
-    let upgrade = upgrade.filter(|_| upgrading && !h2 && ctx.wants_upgrade());
+    let upgrade =
+        upgrade.filter(|protocol| upgrading && !h2 && ctx.wants_upgrade() && !hides_http(protocol));
     if let Some(protocol) = upgrade {
         out.insert(header::UPGRADE, protocol.clone());
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -233,6 +234,17 @@ fn join_cookies(headers: &mut HeaderMap) {
     if let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])) {
         headers.insert(header::COOKIE, whole);
     }
+}
+
+/// Whether an upgrade leads to HTTP again (`h2c`, `HTTP/2.0`, `TLS/1.0`): what follows would pass by routes,
+/// hooks and limits. A client must be content with no upgrade (RFC 9110 §7.8).
+fn hides_http(protocol: &HeaderValue) -> bool {
+    options(protocol).any(|p| {
+        let name = p.split(|b| *b == b'/').next().unwrap_or(p);
+        [&b"h2c"[..], b"h2", b"h3", b"http", b"tls"]
+            .iter()
+            .any(|other| name.eq_ignore_ascii_case(other))
+    })
 }
 
 fn options(value: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -278,7 +290,10 @@ fn connection_options(value: &HeaderValue) -> SmallVec<[HeaderName; 2]> {
 }
 
 /// The response as it goes on: without what belonged to the upstream's connection.
-pub(super) fn response(res: &mut Response, rules: &Rules) {
+///
+/// # Errors
+/// A transfer coding other than `chunked`: taking it for the content would give the client garbage.
+pub(super) fn response(res: &mut Response, rules: &Rules) -> Result<(), Error> {
     let switching = res.status() == StatusCode::SWITCHING_PROTOCOLS;
     let version = res.version();
     let headers = res.headers_mut();
@@ -292,7 +307,18 @@ pub(super) fn response(res: &mut Response, rules: &Rules) {
                 }
             }
             header::UPGRADE if !switching => drop.push(name.clone()),
-            header::TRANSFER_ENCODING | header::TE => drop.push(name.clone()),
+            header::TRANSFER_ENCODING => {
+                if !value
+                    .as_bytes()
+                    .trim_ascii()
+                    .eq_ignore_ascii_case(b"chunked")
+                {
+                    return Err(Error::new(ErrorKind::UpstreamProtocol)
+                        .with_cause(format!("transfer coding {value:?}")));
+                }
+                drop.push(name.clone());
+            }
+            header::TE => drop.push(name.clone()),
             _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => drop.push(name.clone()),
             _ => {}
         }
@@ -305,4 +331,5 @@ pub(super) fn response(res: &mut Response, rules: &Rules) {
     }
     // The client's connection has its own version.
     *res.version_mut() = Version::default();
+    Ok(())
 }

@@ -106,8 +106,8 @@ pub struct TlsConfig {
     /// PEM certificate chain that identifies the gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert: Option<String>,
-    /// PEM private key of `client_cert`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// PEM private key of `client_cert`. Never given out; left out of a change, the one that is stored stays.
+    #[serde(skip_serializing)]
     pub client_key: Option<String>,
     /// Takes any certificate. Default false.
     pub skip_verify: bool,
@@ -440,7 +440,7 @@ impl Upstream {
                 response
             }
         };
-        forward::response(&mut response, &self.rules);
+        forward::response(&mut response, &self.rules)?;
         Ok(response)
     }
 
@@ -494,7 +494,7 @@ impl Upstream {
             .shared
             .retry
             .as_ref()
-            .is_none_or(|policy| !policy.repeats(&parts.method));
+            .is_none_or(|policy| !policy.repeats_after_reset(&parts.method, &body));
         loop {
             let (connection, fresh) = if let Some(h2) = pools.h2() {
                 (Opened::H2(h2), false)

@@ -19,6 +19,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 /// How long the other side gets to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(1);
+/// How long one direction may go on when the other has ended: a peer that vanished must not hold two sockets.
+const HALF_CLOSED: Duration = Duration::from_secs(60);
 const BUFFER: usize = 8 * 1024;
 
 /// What ends tunnels from outside, put into the exchange's `vars` by a server that drains.
@@ -136,10 +138,10 @@ async fn join<C, U>(
             if ended {
                 let _ = tokio::time::timeout(CLOSING, up).await;
             } else {
-                up.await;
+                let _ = tokio::time::timeout(HALF_CLOSED, up).await;
             }
         }
-        () = &mut up => drop(down.await),
+        () = &mut up => drop(tokio::time::timeout(HALF_CLOSED, down).await),
     }
 }
 

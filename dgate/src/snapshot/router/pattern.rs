@@ -109,7 +109,7 @@ impl Pattern {
         &self.prefix
     }
 
-    /// How many segments [`Pattern::literal_prefix`] has, for [`path::strip`].
+    /// How many segments [`Pattern::literal_prefix`] has, which `strip_path` takes off.
     pub fn prefix_segments(&self) -> usize {
         self.prefix_segments
     }

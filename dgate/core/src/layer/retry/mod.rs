@@ -124,7 +124,7 @@ where
             Err(error) if error.unsent() => policy.retries_connect(),
             Err(error) => repeatable && policy.retries_error(error),
         };
-        if !again || tries > policy.attempts() || !source.rewind() || !policy.budget().withdraw() {
+        if !again || tries > policy.attempts() || !source.whole() || !policy.budget().withdraw() {
             return result.map_err(|error| error.with_attempts(tries, None));
         }
         let wanted = result.as_ref().ok().and_then(policy::retry_after);
@@ -142,6 +142,7 @@ where
             "trying again"
         );
         drop(result);
+        source.rewind();
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
@@ -169,10 +170,16 @@ impl Source {
         }
     }
     /// Whether the next attempt can have the whole body.
-    fn rewind(&mut self) -> bool {
+    fn whole(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Replay(replay) => replay.rewind(),
+            Self::Replay(replay) => replay.whole(),
+        }
+    }
+    /// Starts anew for the next attempt; whatever still reads for the last one is cut off.
+    fn rewind(&mut self) {
+        if let Self::Replay(replay) = self {
+            replay.rewind();
         }
     }
 }

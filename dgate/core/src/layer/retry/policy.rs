@@ -1,9 +1,10 @@
 //! When to try again, how long to wait, and how much retrying a service gets in all.
 
-use crate::body::Response;
+use crate::body::{Body, Response};
 use crate::error::{Error, ErrorKind};
 use crate::units::{Duration, Size};
 use http::{Method, StatusCode, header};
+use http_body::Body as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -217,8 +218,17 @@ impl RetryPolicy {
     pub(super) fn max_body(&self) -> u64 {
         self.config.max_body.bytes()
     }
-    pub(crate) fn repeats(&self, method: &Method) -> bool {
+    pub(super) fn repeats(&self, method: &Method) -> bool {
         self.methods.contains(method)
+    }
+    /// Whether a request would be sent again when its connection turns out to be closed.
+    pub(crate) fn repeats_after_reset(&self, method: &Method, body: &Body) -> bool {
+        let kept = body.is_end_stream()
+            || body
+                .size_hint()
+                .upper()
+                .is_some_and(|size| size <= self.max_body());
+        kept && self.repeats(method) && self.config.on.contains(&Condition::Reset)
     }
     pub(super) fn retries_connect(&self) -> bool {
         self.config.on.contains(&Condition::ConnectFailure)
