@@ -251,6 +251,44 @@ async fn lists_are_paged_and_filtered() {
 }
 
 #[tokio::test]
+async fn lists_page_through_names_that_sort_before_the_slash() {
+    let gateway = gateway();
+    for namespace in ["a", "a-b"] {
+        let domain =
+            json!({"namespace": namespace, "name": "x", "patterns": [format!("{namespace}.test")]});
+        gateway
+            .apply(json!({"namespaces": [{"name": namespace}], "domains": [domain]}))
+            .await;
+    }
+    let (mut seen, mut query) = (Vec::new(), "?limit=1".to_owned());
+    // More pages than there are domains would be some of them twice.
+    for _ in 0..4 {
+        let path = format!("/api/v1/domain{query}");
+        let page = gateway.admin("GET", &path, None).await.json();
+        for item in page["items"].as_array().unwrap() {
+            let part = |name: &str| item[name].as_str().unwrap().to_owned();
+            seen.push(format!("{}/{}", part("namespace"), part("name")));
+        }
+        let Some(next) = page["next"].as_str() else {
+            break;
+        };
+        query = format!("?limit=1&cursor={next}");
+    }
+    seen.sort();
+    assert_eq!(seen, ["a-b/x", "a/x"]);
+}
+
+#[tokio::test]
+async fn a_protocol_that_its_urls_cannot_speak_is_refused() {
+    let gateway = gateway();
+    for (protocol, url) in [("http2", "http://a"), ("h2c", "https://a")] {
+        let body = json!({"urls": [url], "protocol": protocol});
+        let refused = problem(&gateway.admin("PUT", SVC, Some(body)).await, 422, "invalid");
+        assert_eq!(pointers(&refused), ["/protocol"], "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_referred_to_stays_unless_its_namespace_goes_as_a_whole() {
     let gateway = gateway();
     let refused = gateway.admin("DELETE", SVC, None).await;

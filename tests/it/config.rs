@@ -61,6 +61,38 @@ fn invalid_resources_end_with_78_at_their_place() {
 }
 
 #[test]
+fn tls_without_files_and_limits_of_zero_are_refused_at_their_place() {
+    let place = Place::new()
+        .file(
+            "tls.yaml",
+            "version: 1\nproxy:\n  tls: { listen: '127.0.0.1:1' }\n",
+        )
+        .file(
+            "zero.yaml",
+            "version: 1\nproxy:\n  limits:\n    max_connections: 0\n",
+        );
+    for (file, at, what) in [
+        ("tls.yaml", "tls.yaml:3:", "cert_file"),
+        ("zero.yaml", "zero.yaml:4:", "max_connections"),
+    ] {
+        let done = place.run(&["check", file]);
+        assert_eq!(
+            (done.code, done.stdout.as_str()),
+            (Some(78), ""),
+            "{done:?}"
+        );
+        let line = done.stderr.lines().find_map(|l| l.split_once(at));
+        let column = line.and_then(|(_, rest)| rest.split_once(": "));
+        assert!(
+            column.is_some_and(
+                |(column, detail)| column.parse::<u32>().is_ok() && detail.contains(what)
+            ),
+            "{done:?}"
+        );
+    }
+}
+
+#[test]
 fn a_file_that_is_missing_is_named() {
     let place = Place::new();
     for args in [
@@ -257,6 +289,63 @@ async fn sighup_takes_a_good_file_over_and_leaves_the_old_for_a_bad_one() {
         check.as_str().is_some_and(|c| c.contains("no-such-plugin"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_the_admin_api_changed_survives_a_sighup_with_an_unchanged_file() {
+    let upstream = TestUpstream::echo();
+    let mut bundle = proxy_to(upstream.url());
+    bundle["routes"][0]["paths"] = json!(["/file"]);
+    let process = Process::start(json!({"resources": bundle}));
+    let route = json!({"paths": ["/added"], "service": "svc"});
+    let path = "/api/v1/route/default/added";
+    let put = call(process.admin_addr(), "PUT", path, &[], Some(route)).await;
+    assert_eq!(put.status, 201, "{}", put.text());
+    process.signal("HUP");
+    process.wait_for_line("read again");
+    let stored = call(process.admin_addr(), "GET", path, &[], None).await;
+    assert_eq!(stored.status, 200, "{}", stored.text());
+    for path in ["/file", "/added"] {
+        assert_eq!(get(process.addr(), path).await.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_namespace_that_the_file_no_longer_names_is_gone_after_sighup() {
+    let upstream = TestUpstream::echo();
+    let bundle = proxy_to(upstream.url());
+    let mut both = bundle.clone();
+    for (kind, item) in [
+        ("namespaces", json!({"name": "old"})),
+        (
+            "services",
+            json!({"namespace": "old", "name": "svc", "urls": [upstream.url()]}),
+        ),
+        (
+            "routes",
+            json!({"namespace": "old", "name": "r", "paths": ["/old"], "service": "svc"}),
+        ),
+    ] {
+        both[kind].as_array_mut().unwrap().push(item);
+    }
+    let process = Process::start(json!({"resources": both}));
+    let admin = process.admin_addr();
+    // Never in the file: none of its business.
+    let made = "/api/v1/namespace/made";
+    assert_eq!(
+        call(admin, "PUT", made, &[], Some(json!({}))).await.status,
+        201
+    );
+    let status = async |path: &str| call(admin, "GET", path, &[], None).await.status;
+    assert_eq!(status("/api/v1/route/old/r").await, 200);
+    process.reload(json!({"resources": bundle}));
+    process.wait_for_line("read again");
+    for path in ["namespace/old", "service/old/svc", "route/old/r"] {
+        assert_eq!(status(&format!("/api/v1/{path}")).await, 404, "{path}");
+    }
+    for path in [made, "/api/v1/route/default/all"] {
+        assert_eq!(status(path).await, 200, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -6,11 +6,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use dgate_tests::client::{Cause, Conn, DEADLINE, exchange};
+use dgate_tests::client::{Cause, Conn, DEADLINE, exchange, poll_until};
 use dgate_tests::gateway::{TestGateway, proxy_to};
+use dgate_tests::process::Process;
 use dgate_tests::upstream::{RawUpstream, TestUpstream};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -212,4 +214,24 @@ async fn a_204_a_304_and_a_head_have_no_body_and_the_connection_goes_on() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_before_the_answer_has_an_access_record_with_499() {
+    let upstream = RawUpstream::silent();
+    let process = Process::start(json!({"resources": proxy_to(upstream.url())}));
+    let mut conn = Conn::open(process.addr()).await;
+    conn.send("GET /left HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    poll_until(DEADLINE, "the request at the upstream", async || {
+        upstream.received(0).ends_with(b"\r\n\r\n")
+    })
+    .await;
+    drop(conn);
+    let line = process.wait_for_line("dgate::access");
+    let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&record["target"], &record["status"], &record["route"]),
+        (&"dgate::access".into(), &499.into(), &"all".into()),
+        "{line}"
+    );
 }

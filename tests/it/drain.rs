@@ -8,11 +8,11 @@ use axum::body::Body;
 use dgate_tests::client::{Conn, DEADLINE, poll_until};
 use dgate_tests::gateway::proxy_to;
 use dgate_tests::process::{PATIENCE, Process};
-use dgate_tests::upstream::TestUpstream;
+use dgate_tests::upstream::{RawUpstream, TestUpstream};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
@@ -176,4 +176,40 @@ async fn http2_gets_goaway_and_its_streams_finish() {
     }
     driver.await.unwrap().unwrap();
     assert_eq!(process.wait(PATIENCE), Some(0));
+}
+
+#[tokio::test]
+async fn a_tunnel_whose_client_stopped_reading_does_not_outlast_shutdown_timeout() {
+    let (tell, full) = tokio::sync::oneshot::channel();
+    let tell = Arc::new(Mutex::new(Some(tell)));
+    let upstream = RawUpstream::start(move |mut conn| {
+        let tell = tell.clone();
+        async move {
+            conn.read_head().await?;
+            conn.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+                .await?;
+            // Binary frames, until the buffers on the way are full and nothing goes on.
+            let frame = [&[0x82, 126, 0xff, 0xff], &[b'x'; 0xffff][..]].concat();
+            let stalled = Duration::from_millis(500);
+            while let Ok(sent) = tokio::time::timeout(stalled, conn.write(&frame)).await {
+                sent?;
+            }
+            if let Some(tell) = tell.lock().unwrap().take() {
+                let _ = tell.send(());
+            }
+            conn.stall().await
+        }
+    });
+    let mut process = Process::start(
+        json!({"proxy": {"shutdown_timeout": "1s"}, "resources": proxy_to(upstream.url())}),
+    );
+    let mut conn = Conn::open(process.addr()).await;
+    conn.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await;
+    assert_eq!(conn.read_head().await.status, 101);
+    tokio::time::timeout(PATIENCE, full).await.unwrap().unwrap();
+    process.signal("TERM");
+    // About five seconds, and some for a loaded machine: without an end by force it is a minute.
+    assert_eq!(process.wait(Duration::from_secs(8)), Some(0));
+    drop(conn);
 }

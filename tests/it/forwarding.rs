@@ -52,6 +52,17 @@ async fn an_untrusted_peer_is_told_of_as_it_is() {
 }
 
 #[tokio::test]
+async fn no_x_forwarded_field_of_an_untrusted_peer_goes_on() {
+    let (upstream, gateway) = world(json!({}));
+    let headers = "X-Forwarded-User: root\r\nX-Forwarded-Prefix: /admin\r\nX-Forward: kept\r\n";
+    let seen = seen(&gateway, &upstream, headers).await;
+    for name in ["x-forwarded-user", "x-forwarded-prefix"] {
+        assert_eq!(seen.header(name), None, "{name}");
+    }
+    assert_eq!(seen.header("x-forward"), Some("kept"));
+}
+
+#[tokio::test]
 async fn a_trusted_peer_is_believed() {
     let (upstream, gateway) = world(json!({"proxy": {"trusted_proxies": ["127.0.0.0/8"]}}));
     let seen = seen(&gateway, &upstream, LIES).await;
@@ -287,4 +298,15 @@ async fn an_upstream_slower_than_the_request_timeout_is_a_504() {
         (answer.status, answer.json()["code"].clone()),
         (504, "upstream_timeout".into())
     );
+}
+
+#[tokio::test]
+async fn an_answer_in_a_transfer_coding_besides_chunked_is_a_502() {
+    let upstream = RawUpstream::answering(
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    );
+    let gateway = TestGateway::start(proxy_to(upstream.url()));
+    let answer = ask(gateway.addr(), "GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(answer.status, 502, "{}", answer.text());
+    assert_eq!(answer.json()["code"], "upstream_protocol");
 }

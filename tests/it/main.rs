@@ -15,6 +15,7 @@ mod http2;
 mod layers;
 mod limits;
 mod routing;
+mod sensitive;
 mod state;
 mod streaming;
 mod upgrade;

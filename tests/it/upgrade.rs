@@ -180,3 +180,49 @@ async fn a_drain_ends_a_websocket_with_1001_between_two_frames() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn an_upgrade_to_http_is_not_forwarded_while_one_to_websocket_is() {
+    let upstream = RawUpstream::start(|mut conn| async move {
+        loop {
+            let head = conn.read_head().await?.to_lowercase();
+            // Whoever asks is switched.
+            if head.contains("\r\nupgrade:") {
+                conn.write(SWITCH).await?;
+                return conn.hold().await;
+            }
+            conn.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")
+                .await?;
+        }
+    });
+    let gateway = gateway(&upstream);
+    for protocol in ["h2c", "H2C", "HTTP/2.0", "websocket, h2c"] {
+        let mut conn = Conn::open(gateway.addr()).await;
+        conn.send(format!(
+            "GET /h2c HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: {protocol}\r\n\
+             HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\n\r\n"
+        ))
+        .await;
+        let answer = conn.read_response().await;
+        assert_eq!(
+            (answer.status, answer.text().as_str()),
+            (200, "plain"),
+            "{protocol}"
+        );
+    }
+    let sent: Vec<u8> = (0..upstream.connections())
+        .flat_map(|n| upstream.received(n))
+        .collect();
+    let sent = String::from_utf8_lossy(&sent).to_lowercase();
+    assert_eq!(sent.matches("get /h2c ").count(), 4, "{sent}");
+    for part in [
+        "\r\nupgrade:",
+        "\r\nconnection: upgrade",
+        "\r\nhttp2-settings:",
+    ] {
+        assert!(!sent.contains(part), "{part:?} in {sent}");
+    }
+    let mut conn = Conn::open(gateway.addr()).await;
+    conn.send(HANDSHAKE).await;
+    assert_eq!(conn.read_response().await.status, 101);
+}

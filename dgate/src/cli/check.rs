@@ -18,9 +18,12 @@ impl Check {
     pub(super) fn run(self) -> ExitCode {
         let mut sound = true;
         for file in &self.files {
-            if let Err(error) = check(file) {
-                eprintln!("{error}");
-                sound = false;
+            match check(file) {
+                Ok(()) => eprintln!("{}: ok", file.display()),
+                Err(error) => {
+                    eprintln!("{error}");
+                    sound = false;
+                }
             }
         }
         if sound {

@@ -53,7 +53,11 @@ impl Serve {
         let mut signals = Signals::new().map_err(StartError::io("signal handlers"))?;
         let config = loaded.config.clone();
         if let Some(storage) = &config.storage {
-            tracing::warn!(path = %storage.path.display(), "storage is not supported by this version: changes through the Admin API are kept in memory");
+            let note = "storage comes with a later version: changes through the Admin API are kept in memory";
+            match loaded.source {
+                Some(_) => tracing::warn!(path = %storage.path.display(), "{note}"),
+                None => tracing::info!("{note}"),
+            }
         }
         let base = loaded.base_dir.clone();
         let mut applied = loaded.resources.clone();
@@ -187,6 +191,15 @@ fn take_over(
     }
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);
+    let listen: Vec<_> = loaded.config.proxy.listen.iter().map(|a| a.get()).collect();
+    if !listen
+        .iter()
+        .all(|a| a.port() == 0 || server.addresses().contains(a))
+    {
+        tracing::warn!(
+            "proxy.listen has changed: listeners are opened at start only, restart to use the new ones"
+        );
+    }
     Ok(())
 }
 
@@ -231,14 +244,22 @@ fn refused(error: &StartError) -> ExitCode {
     match error {
         StartError::Config(config) => {
             eprintln!("{config}");
+            let hint = match config {
+                config::ConfigError::Read { .. } => {
+                    "--config or DGATE_CONFIG names the file; without either, defaults hold"
+                }
+                _ => "`dgate check FILE` checks it without starting anything",
+            };
             complain(
                 "the configuration is invalid, nothing was started",
-                Some("`dgate check FILE` checks it without starting anything"),
+                Some(hint),
             );
             ExitCode::from(INVALID)
         }
         other => {
-            complain(&other.to_string(), None);
+            let taken = matches!(other, StartError::Io { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse);
+            let hint = "another process listens there; proxy.listen and admin.listen (or DGATE_PROXY__LISTEN, DGATE_ADMIN__LISTEN) choose other addresses";
+            complain(&other.to_string(), taken.then_some(hint));
             ExitCode::FAILURE
         }
     }

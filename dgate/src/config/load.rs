@@ -276,6 +276,21 @@ fn finish(
         }),
         result => {
             let mut errors = result.err().unwrap_or_default();
+            // What is wrong with the resources comes at the same time, as far as each shows it by itself.
+            if let Some(resources) = tree.get("resources").filter(|n| n.value != Value::Null)
+                && let Err(found) = crate::resource::read_bundle(resources)
+            {
+                let within = |d: Diagnostic| Diagnostic {
+                    pointer: format!("/resources{}", d.pointer),
+                    ..d
+                };
+                errors.extend(
+                    found
+                        .into_iter()
+                        .map(within)
+                        .filter(|d| d.pointer != "/resources"),
+                );
+            }
             errors.retain(|error| !unset.iter().any(|unset| unset.pointer == error.pointer));
             errors.extend(unset);
             errors.sort_by_key(|error| error.span);

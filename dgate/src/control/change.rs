@@ -96,6 +96,28 @@ pub struct Change {
 }
 
 impl Applied {
+    /// What was deleted, for the log: the first ten, and how many more.
+    pub(super) fn deleted(&self) -> Option<String> {
+        const NAMED: usize = 10;
+        let gone: Vec<_> = self
+            .changes
+            .iter()
+            .filter(|c| c.op == "delete")
+            .map(|c| c.key.to_string())
+            .collect();
+        let named = gone
+            .iter()
+            .take(NAMED)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
+        match gone.len() {
+            0 => None,
+            n if n > NAMED => Some(format!("{named} and {} more", n - NAMED)),
+            _ => Some(named),
+        }
+    }
+
     /// The answer of `apply`.
     pub fn to_json(&self) -> Json {
         let changes: Vec<_> = self

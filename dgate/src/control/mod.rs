@@ -78,6 +78,7 @@ impl Control {
         tracing::info!(
             revision = next.revision(),
             changes = applied.changes.len(),
+            deleted = applied.deleted().map(tracing::field::display),
             "configuration changed"
         );
         self.snapshot.store(Arc::new(snapshot));

@@ -28,6 +28,22 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// An empty namespace that was never written.
+    pub(crate) fn placeholder(name: &str) -> Self {
+        let namespace = super::Namespace {
+            name: name.to_owned(),
+            tags: Vec::new(),
+            plugins: Vec::new(),
+        };
+        let never = OffsetDateTime::UNIX_EPOCH;
+        Self {
+            spec: Spec::Namespace(namespace),
+            revision: 0,
+            created_at: never,
+            updated_at: never,
+        }
+    }
+
     /// The resource with its read-only fields, as the Admin API shows it.
     pub fn to_json(&self) -> Json {
         let mut json = self.spec.to_json();

@@ -9,7 +9,7 @@ use super::{Route, Snapshot, Table};
 use crate::config::{Node, PluginUse, join, validate_at};
 use crate::resource::{self, Key, Kind, Spec, State, Stored};
 use dgate_core::exchange::RouteInfo;
-use dgate_core::hook::HookSet;
+use dgate_core::hook::{Handlers, HookSet};
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
 use dgate_core::upstream::{Protocol, Via};
@@ -177,6 +177,17 @@ impl Compiler {
 /// A compiled route with what it was declared as.
 type Declared<'a> = (Arc<Route>, &'a resource::Route, &'a Key);
 
+impl Route {
+    /// Stands in for a route that does not compile; a snapshot with one is never used.
+    fn placeholder() -> Self {
+        Self {
+            info: Arc::default(),
+            pipeline: Pipeline::of(Handlers),
+            max_body: None,
+        }
+    }
+}
+
 /// One compilation.
 struct Run<'a> {
     compiler: &'a Compiler,
@@ -193,21 +204,21 @@ impl Run<'_> {
             let Spec::Service(spec) = &stored.spec else {
                 continue;
             };
-            if self.namespace_of(key).is_some() {
-                self.service(key, stored, spec);
-            }
+            self.namespace_of(key);
+            self.service(key, stored, spec);
         }
         let mut tables: BTreeMap<&str, Vec<Declared>> = BTreeMap::new();
         for (key, stored) in self.state.of_kind(Kind::Route) {
             let Spec::Route(spec) = &stored.spec else {
                 continue;
             };
-            if let Some(route) = self.route(key, stored, spec, &global) {
-                tables
-                    .entry(&key.namespace)
-                    .or_default()
-                    .push((route, spec, key));
-            }
+            // One that does not compile keeps its paths, whose own mistakes and conflicts are found below.
+            let route = self.route(key, stored, spec, &global);
+            let route = route.unwrap_or_else(|| Arc::new(Route::placeholder()));
+            tables
+                .entry(&key.namespace)
+                .or_default()
+                .push((route, spec, key));
         }
         for (key, _) in self.state.of_kind(Kind::Namespace) {
             tables.entry(&key.name).or_default();
@@ -246,16 +257,18 @@ impl Run<'_> {
         self.problem(key, pointer, detail, ProblemKind::Invalid);
     }
 
-    fn namespace_of(&mut self, key: &Key) -> Option<Arc<Stored>> {
-        let found = self.state.get(&Key::namespace(&key.namespace)).cloned();
-        if found.is_none() {
-            self.invalid(
-                key,
-                "/namespace",
-                format!("namespace `{}` does not exist", key.namespace),
-            );
+    /// The namespace of a resource. One that is missing is a problem, and an empty one stands in for it, so that
+    /// everything else that is wrong is found too.
+    fn namespace_of(&mut self, key: &Key) -> Arc<Stored> {
+        if let Some(found) = self.state.get(&Key::namespace(&key.namespace)) {
+            return found.clone();
         }
-        found
+        let name = &key.namespace;
+        let detail = format!(
+            "namespace `{name}` does not exist: declare it, in a file as `namespaces: [{{ name: {name} }}]`"
+        );
+        self.invalid(key, "/namespace", detail);
+        Arc::new(Stored::placeholder(name))
     }
 
     /// Makes the plugins of one place ready; those that did not change keep their state.
@@ -415,7 +428,7 @@ impl Run<'_> {
         spec: &resource::Route,
         global: &[Plugged],
     ) -> Option<Arc<Route>> {
-        let namespace = self.namespace_of(key)?;
+        let namespace = self.namespace_of(key);
         let service = match &spec.service {
             Some(name) => {
                 let found = self
@@ -687,9 +700,7 @@ impl Run<'_> {
             let Spec::Domain(spec) = &stored.spec else {
                 continue;
             };
-            if self.namespace_of(key).is_none() {
-                continue;
-            }
+            self.namespace_of(key);
             for (at, text) in spec.patterns.iter().enumerate() {
                 match (
                     DomainPattern::parse(text),

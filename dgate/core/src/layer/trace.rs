@@ -318,7 +318,7 @@ fn log(ctx: &Exchange, error: &Error) {
                 error.kind = error.code(),
                 error.source = error.origin().as_str(),
                 upstream = error.upstream(),
-                attempt = error.attempts(),
+                attempts = error.attempts(),
                 %error,
                 "request failed"
             )
