@@ -333,10 +333,18 @@ impl Run<'_> {
             };
         }
         for error in errors {
+            // The field by its name, unless the message has it: where the config stands in a list the pointer says little.
+            let field = error.pointer.rsplit('/').next().unwrap_or_default();
+            let named = error.detail.contains(&format!("`{field}`"));
+            let detail = if named {
+                error.detail
+            } else {
+                format!("`{field}`: {}", error.detail)
+            };
             self.invalid(
                 owner,
                 error.pointer,
-                format!("plugin `{}`: {}", usage.name, error.detail),
+                format!("plugin `{}`: {detail}", usage.name),
             );
         }
         None
