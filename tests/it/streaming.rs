@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use dgate_tests::client::{Conn, DEADLINE, ask, poll_until};
+use dgate_tests::client::{Conn, DEADLINE, poll_until};
 use dgate_tests::gateway::{TestGateway, proxy_to};
 use dgate_tests::process::Process;
 use dgate_tests::upstream::RawUpstream;
@@ -194,29 +194,35 @@ async fn sixty_four_mebibytes_pass_in_bounded_memory() {
 
 #[tokio::test]
 async fn an_answer_in_mid_upload_arrives_whole_though_its_request_could_be_retried() {
-    const UPLOAD: usize = 3 << 20;
-    const PART: usize = 100 << 10;
+    // More than is kept for another attempt.
+    const FIRST: usize = 2 << 20;
+    const REST: usize = 1 << 20;
+    const HALF: usize = 100 << 10;
     let upstream = RawUpstream::start(|mut conn| async move {
         conn.read_head().await?;
-        // More than is kept for another attempt.
-        conn.read_exact(2 << 20).await?;
-        let length = 2 * PART;
+        conn.read_exact(FIRST).await?;
         conn.write(format!(
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: {length}\r\n\r\n"
+            "HTTP/1.1 503 Service Unavailable\r\nContent-Length: {}\r\n\r\n",
+            2 * HALF
         ))
         .await?;
-        conn.write([b'a'; PART]).await?;
-        conn.read_exact(UPLOAD - (2 << 20)).await?;
-        conn.write([b'b'; PART]).await?;
+        conn.write([b'a'; HALF]).await?;
+        conn.read_exact(REST).await?;
+        conn.write([b'b'; HALF]).await?;
         conn.hold().await
     });
     let gateway = TestGateway::start(proxy_to(upstream.url()));
-    let mut request =
-        format!("PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {UPLOAD}\r\n\r\n").into_bytes();
-    request.resize(request.len() + UPLOAD, b'x');
-    let answer = ask(gateway.addr(), request).await;
-    assert_eq!(answer.status, 503);
-    let whole = [[b'a'; PART], [b'b'; PART]].concat();
-    assert!(answer.body == whole, "{} bytes", answer.body.len());
+    let mut conn = Conn::open(gateway.addr()).await;
+    let length = FIRST + REST;
+    conn.send(format!(
+        "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n"
+    ))
+    .await;
+    conn.send(vec![b'x'; FIRST]).await;
+    // Only then the rest: the gateway has it after it has seen the answer.
+    assert_eq!(conn.read_head().await.status, 503);
+    conn.send(vec![b'x'; REST]).await;
+    let whole = [[b'a'; HALF], [b'b'; HALF]].concat();
+    assert!(conn.read_exact(2 * HALF).await == whole);
     assert_eq!(upstream.connections(), 1);
 }
