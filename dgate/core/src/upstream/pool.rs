@@ -1,8 +1,7 @@
 //! Kept connections of one endpoint, one pool a worker.
 //!
 //! An HTTP/1.1 connection is not a task of its own: whoever uses it polls it, so that request, answer and
-//! upstream connection are one task and an answer costs no wake-up between tasks. (A pooled client that
-//! spawns its connections measures 2–4 µs more a request.) A connection at rest is polled by nobody; the
+//! upstream connection are one task and an answer costs no wake-up between tasks. A connection at rest is polled by nobody; the
 //! next user or the sweep finds out that it was closed. HTTP/2 connections are tasks, shared by requests.
 
 use super::connect::{Stream, probing};
