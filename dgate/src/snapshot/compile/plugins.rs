@@ -1,0 +1,116 @@
+//! Plugins made ready for their places; one whose use did not change keeps its state.
+
+use super::{Inputs, Run};
+use crate::config::{Node, PluginUse, join, validate_at};
+use crate::resource::Key;
+use dgate_core::plugin::{Plugged, Setup};
+
+impl Run<'_> {
+    /// Makes the plugins of one place ready; those that did not change keep their state.
+    pub(super) fn plugins(
+        &mut self,
+        owner: Option<&Key>,
+        uses: &[PluginUse],
+        setup: &Setup,
+    ) -> Vec<Plugged> {
+        let mut ready = Vec::with_capacity(uses.len());
+        for (at, usage) in uses.iter().enumerate() {
+            let slot = (owner.cloned(), at);
+            let known = self
+                .kept
+                .plugins
+                .get(&slot)
+                .or(self.old.and_then(|o| o.plugins.get(&slot)))
+                .filter(|(u, _)| u == usage);
+            let plugged = match known {
+                Some((_, plugged)) => Some(plugged.clone()),
+                None => self.plug(owner, at, usage, setup),
+            };
+            if let Some(plugged) = plugged {
+                self.kept
+                    .plugins
+                    .insert(slot, (usage.clone(), plugged.clone()));
+                ready.push(plugged);
+            }
+        }
+        ready
+    }
+
+    fn plug(
+        &mut self,
+        owner: Option<&Key>,
+        at: usize,
+        usage: &PluginUse,
+        setup: &Setup,
+    ) -> Option<Plugged> {
+        // Global plugins belong to no resource; their problems name the configuration file's list.
+        let global = Key::namespace("proxy.plugins");
+        let owner = owner.unwrap_or(&global);
+        let pointer = format!("/plugins/{at}");
+        let Some(entry) = self.compiler.registry.get(&usage.name).cloned() else {
+            let known: Vec<_> = self.compiler.registry.names().collect();
+            let known = if known.is_empty() {
+                "none is registered".to_owned()
+            } else {
+                format!("known ones are {}", known.join(", "))
+            };
+            self.invalid(
+                owner,
+                join(&pointer, "name"),
+                format!("unknown plugin `{}`: {known}", usage.name),
+            );
+            return None;
+        };
+        let pointer = join(&pointer, "config");
+        let errors = validate_at(&Node::from_json(&usage.config), entry.schema(), &pointer);
+        if errors.is_empty() {
+            return match entry.plug(usage.config.clone(), setup) {
+                Ok(plugged) => Some(plugged),
+                Err(error) => {
+                    self.invalid(owner, pointer, format!("plugin `{}`: {error}", usage.name));
+                    None
+                }
+            };
+        }
+        for error in errors {
+            // The field by its name, unless the message has it: where the config stands in a list the pointer says little.
+            let field = error.pointer.rsplit('/').next().unwrap_or_default();
+            let named = error.detail.contains(&format!("`{field}`"));
+            let detail = if named {
+                error.detail
+            } else {
+                format!("`{field}`: {}", error.detail)
+            };
+            self.invalid(
+                owner,
+                error.pointer,
+                format!("plugin `{}`: {detail}", usage.name),
+            );
+        }
+        None
+    }
+
+    /// Keeps the plugins of a route that is taken over as it is.
+    pub(super) fn keep_plugins(&mut self, inputs: &Inputs) {
+        let Some(old) = self.old else { return };
+        for stored in [
+            Some(&inputs.route),
+            Some(&inputs.namespace),
+            inputs.service.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let key = stored.spec.key();
+            let slots = (0..)
+                .map(|at| (Some(key.clone()), at))
+                .map_while(|slot| old.plugins.get_key_value(&slot));
+            for (slot, value) in slots {
+                self.kept
+                    .plugins
+                    .entry(slot.clone())
+                    .or_insert_with(|| value.clone());
+            }
+        }
+    }
+}

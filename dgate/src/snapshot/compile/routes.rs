@@ -1,0 +1,188 @@
+//! Routes become stacks. One whose inputs are all the same as before is taken over as it is.
+
+use super::super::Route;
+use super::super::router::Pattern;
+use super::super::stack::stack;
+use super::Run;
+use crate::resource::{self, Key, Kind, Spec, Stored};
+use dgate_core::Pipeline;
+use dgate_core::exchange::RouteInfo;
+use dgate_core::hook::{Handlers, HookSet};
+use dgate_core::metrics::RouteMetrics;
+use dgate_core::plugin::{Plugged, Setup};
+use std::sync::Arc;
+
+#[derive(Clone)]
+pub(super) struct KeptRoute {
+    pub(super) inputs: Inputs,
+    pub(super) route: Arc<Route>,
+}
+
+/// What a route was compiled from.
+#[derive(Clone)]
+pub(super) struct Inputs {
+    pub(super) route: Arc<Stored>,
+    pub(super) namespace: Arc<Stored>,
+    pub(super) service: Option<Arc<Stored>>,
+}
+
+impl Inputs {
+    fn same(&self, other: &Self) -> bool {
+        let service = match (&self.service, &other.service) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        Arc::ptr_eq(&self.route, &other.route)
+            && Arc::ptr_eq(&self.namespace, &other.namespace)
+            && service
+    }
+}
+
+impl Route {
+    /// Stands in for a route that does not compile; a snapshot with one is never used.
+    pub(super) fn placeholder() -> Self {
+        Self {
+            info: Arc::default(),
+            pipeline: Pipeline::of(Handlers),
+            max_body: None,
+        }
+    }
+}
+
+impl Run<'_> {
+    pub(super) fn route(
+        &mut self,
+        key: &Key,
+        stored: &Arc<Stored>,
+        spec: &resource::Route,
+        global: &[Plugged],
+    ) -> Option<Arc<Route>> {
+        let namespace = self.namespace_of(key);
+        let service = match &spec.service {
+            Some(name) => {
+                let found = self
+                    .state
+                    .get(&Key::new(Kind::Service, &*key.namespace, &**name))
+                    .cloned();
+                if found.is_none() {
+                    self.invalid(
+                        key,
+                        "/service",
+                        format!(
+                            "service `{name}` does not exist in namespace `{}`",
+                            key.namespace
+                        ),
+                    );
+                    return None;
+                }
+                found
+            }
+            None => None,
+        };
+        let inputs = Inputs {
+            route: stored.clone(),
+            namespace,
+            service,
+        };
+        let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
+        let known = same_generation
+            .and_then(|o| o.routes.get(&key.namespace)?.get(&key.name))
+            .filter(|k| k.inputs.same(&inputs));
+        let route = match known {
+            Some(known) => {
+                self.keep_plugins(&inputs);
+                known.route.clone()
+            }
+            None => self.build_route(key, spec, &inputs, global)?,
+        };
+        self.kept
+            .routes
+            .entry(key.namespace.clone())
+            .or_default()
+            .insert(
+                key.name.clone(),
+                KeptRoute {
+                    inputs,
+                    route: route.clone(),
+                },
+            );
+        Some(route)
+    }
+
+    fn build_route(
+        &mut self,
+        key: &Key,
+        spec: &resource::Route,
+        inputs: &Inputs,
+        global: &[Plugged],
+    ) -> Option<Arc<Route>> {
+        let mut plugins = global.to_vec();
+        let (Spec::Namespace(namespace), ns) = (&inputs.namespace.spec, key.namespace.as_str())
+        else {
+            return None;
+        };
+        plugins.extend(self.plugins(
+            Some(&Key::namespace(ns)),
+            &namespace.plugins,
+            &Setup::new(ns, ""),
+        ));
+        let mut upstream = None;
+        if let Some(Spec::Service(service)) = inputs.service.as_ref().map(|s| &s.spec) {
+            let at = Setup::new(ns, format!("service/{}", service.name));
+            plugins.extend(self.plugins(
+                Some(&Key::new(Kind::Service, ns, &*service.name)),
+                &service.plugins,
+                &at,
+            ));
+            // Absent when the service itself does not compile: said there.
+            upstream = Some(self.kept.services.get(ns)?.get(&service.name)?.1.clone());
+        }
+        plugins.extend(self.plugins(
+            Some(key),
+            &spec.plugins,
+            &Setup::new(ns, format!("route/{}", spec.name)),
+        ));
+        let handled = plugins
+            .iter()
+            .any(|p| p.hooks.points().contains(HookSet::REQUEST_HANDLER));
+        if upstream.is_none() && !handled {
+            self.invalid(
+                key,
+                "",
+                "the route needs a service, or a plugin that answers requests",
+            );
+            return None;
+        }
+        let strips = spec
+            .paths
+            .iter()
+            .filter_map(|p| Pattern::parse(p).ok())
+            .map(|p| {
+                if spec.strip_path {
+                    p.prefix_segments()
+                } else {
+                    0
+                }
+            });
+        let strip = strips.clone().max().unwrap_or(0);
+        if strips.clone().min() != Some(strip) && strip > 0 {
+            self.invalid(key, "/strip_path", "the paths of this route have literal prefixes of different length: make one route of each");
+            return None;
+        }
+        let upstream = upstream.map(|u| u.for_route(strip, spec.preserve_host, &spec.timeouts));
+        let (namespace_name, name): (Arc<str>, Arc<str>) = (ns.into(), spec.name.as_str().into());
+        let mut info = RouteInfo::default();
+        info.namespace_tags.clone_from(&namespace.tags);
+        info.tags.clone_from(&spec.tags);
+        info.paths.clone_from(&spec.paths);
+        info.service = spec.service.as_deref().map(Into::into);
+        info.metrics = RouteMetrics::new(namespace_name.clone(), name.clone());
+        (info.namespace, info.name) = (namespace_name, name);
+        Some(Arc::new(Route {
+            info: Arc::new(info),
+            pipeline: stack(&plugins, upstream),
+            max_body: spec.max_body.map(|s| s.bytes()),
+        }))
+    }
+}

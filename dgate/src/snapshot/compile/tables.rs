@@ -1,0 +1,147 @@
+//! The routers of namespaces, and the domains that lead to them.
+
+use super::super::domain::{DomainPattern, DomainTable};
+use super::super::matcher::Matchers;
+use super::super::router::{Entry, Methods, Pattern, Router};
+use super::super::{Route, Table};
+use super::{Declared, ProblemKind, Run};
+use crate::config::join;
+use crate::resource::{self, Key, Kind, Spec};
+use std::sync::Arc;
+
+impl Run<'_> {
+    pub(super) fn table(&mut self, namespace: &str, routes: Vec<Declared>) {
+        let own: &[(Pattern, Arc<Route>)] = if namespace == "default" {
+            &self.compiler.own
+        } else {
+            &[]
+        };
+        let all: Vec<Arc<Route>> = routes
+            .iter()
+            .map(|(r, ..)| r.clone())
+            .chain(own.iter().map(|(_, r)| r.clone()))
+            .collect();
+        let known = self.old.and_then(|o| o.tables.get(namespace));
+        let same = known.filter(|t| {
+            t.routes.len() == all.len() && t.routes.iter().zip(&all).all(|(a, b)| Arc::ptr_eq(a, b))
+        });
+        if let Some(same) = same {
+            self.kept.tables.insert(namespace.to_owned(), same.clone());
+            return;
+        }
+        let mut entries = Vec::new();
+        for (route, spec, key) in routes {
+            entries.extend(self.entries(key, spec, &route));
+        }
+        entries.extend(own.iter().map(|(pattern, route)| Entry {
+            name: route.info.name.to_string(),
+            pattern: pattern.clone(),
+            priority: 0,
+            methods: Methods::all(),
+            matchers: Matchers::default(),
+            value: route.clone(),
+        }));
+        match Router::build(entries) {
+            Ok(router) => {
+                self.kept.tables.insert(
+                    namespace.to_owned(),
+                    Arc::new(Table {
+                        router,
+                        routes: all,
+                    }),
+                );
+            }
+            Err(conflicts) => {
+                for conflict in conflicts {
+                    let key = Key::new(Kind::Route, namespace, &*conflict.name);
+                    self.problem(&key, "/paths", conflict.to_string(), ProblemKind::Conflict);
+                }
+            }
+        }
+    }
+
+    fn entries(
+        &mut self,
+        key: &Key,
+        spec: &resource::Route,
+        route: &Arc<Route>,
+    ) -> Vec<Entry<Arc<Route>>> {
+        let mut methods = if spec.methods.is_empty() {
+            Methods::all()
+        } else {
+            Methods::default()
+        };
+        for (at, text) in spec.methods.iter().enumerate() {
+            if let Some(method) = self.method(key, &format!("/methods/{at}"), text) {
+                methods.insert(method);
+            }
+        }
+        let matchers = Matchers::parse(&spec.headers, &spec.query).unwrap_or_else(|errors| {
+            for error in errors {
+                self.invalid(
+                    key,
+                    join(&join("", error.field), &error.name),
+                    error.to_string(),
+                );
+            }
+            Matchers::default()
+        });
+        let mut entries = Vec::new();
+        for (at, text) in spec.paths.iter().enumerate() {
+            match Pattern::parse(text) {
+                Ok(pattern) => entries.push(Entry {
+                    name: spec.name.clone(),
+                    pattern,
+                    priority: spec.priority,
+                    methods: methods.clone(),
+                    matchers: matchers.clone(),
+                    value: route.clone(),
+                }),
+                Err(error) => self.invalid(key, format!("/paths/{at}"), error.to_string()),
+            }
+        }
+        entries
+    }
+
+    pub(super) fn domains(&mut self) -> Option<DomainTable<Arc<Table>>> {
+        let mut all = Vec::new();
+        for (key, stored) in self.state.of_kind(Kind::Domain) {
+            let Spec::Domain(spec) = &stored.spec else {
+                continue;
+            };
+            self.namespace_of(key);
+            for (at, text) in spec.patterns.iter().enumerate() {
+                match (
+                    DomainPattern::parse(text),
+                    self.kept.tables.get(&key.namespace),
+                ) {
+                    (Ok(pattern), Some(table)) => {
+                        all.push((pattern, spec.priority, key.path(), table.clone()))
+                    }
+                    (Err(error), _) => {
+                        self.invalid(key, format!("/patterns/{at}"), error.to_string())
+                    }
+                    // Its routes do not compile: said there.
+                    (Ok(_), None) => {}
+                }
+            }
+        }
+        DomainTable::build(all)
+            .map_err(|conflicts| {
+                for conflict in conflicts {
+                    let (namespace, name) = conflict
+                        .second
+                        .split_once('/')
+                        .unwrap_or(("", &conflict.second));
+                    let key = Key::new(Kind::Domain, namespace, name);
+                    self.problem(
+                        &key,
+                        "/patterns",
+                        conflict.to_string(),
+                        ProblemKind::Conflict,
+                    );
+                }
+            })
+            .ok()
+    }
+}
