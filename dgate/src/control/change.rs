@@ -330,6 +330,11 @@ fn delete(
             .filter(|(k, stored)| k.namespace == key.namespace && matches!(&stored.spec, Spec::Route(r) if r.service.as_deref() == Some(&key.name)))
             .map(|(k, _)| k.clone())
             .collect(),
+        Kind::Module => next
+            .of_kind(Kind::Route)
+            .filter(|(k, stored)| k.namespace == key.namespace && matches!(&stored.spec, Spec::Route(r) if r.modules.contains(&key.name)))
+            .map(|(k, _)| k.clone())
+            .collect(),
         Kind::Domain | Kind::Route => Vec::new(),
     };
     let cascade = cascade && key.kind == Kind::Namespace;

@@ -5,14 +5,18 @@
 
 mod bundle;
 mod domain;
+mod module;
 mod namespace;
+mod net;
 mod route;
 mod service;
 mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
 pub use domain::Domain;
+pub use module::{Isolation, Language, MAX_SOURCE, Module, ModuleLimits, OnError, Permissions};
 pub use namespace::Namespace;
+pub use net::{NetPermission, NetPermissionError};
 pub use route::Route;
 pub use service::{Balancing, Endpoint, LoadBalancer, Service};
 pub use state::{State, Stored};
@@ -23,7 +27,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Fields that the gateway writes: taken and ignored on input, so that what was read can be written back.
-pub const READ_ONLY: [&str; 3] = ["revision", "created_at", "updated_at"];
+pub const READ_ONLY: [&str; 4] = ["revision", "created_at", "updated_at", "warnings"];
 
 /// The kinds of resources, in the order in which references point back.
 #[non_exhaustive]
@@ -35,13 +39,21 @@ pub enum Kind {
     Domain,
     /// An upstream with its endpoints.
     Service,
+    /// TypeScript or JavaScript with hooks.
+    Module,
     /// Paths, and what happens to their requests.
     Route,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Namespace, Self::Domain, Self::Service, Self::Route];
+    pub const ALL: [Self; 5] = [
+        Self::Namespace,
+        Self::Domain,
+        Self::Service,
+        Self::Module,
+        Self::Route,
+    ];
 
     /// `service`: in paths of the Admin API.
     pub fn singular(self) -> &'static str {
@@ -49,6 +61,7 @@ impl Kind {
             Self::Namespace => "namespace",
             Self::Domain => "domain",
             Self::Service => "service",
+            Self::Module => "module",
             Self::Route => "route",
         }
     }
@@ -59,16 +72,18 @@ impl Kind {
             Self::Namespace => "namespaces",
             Self::Domain => "domains",
             Self::Service => "services",
+            Self::Module => "modules",
             Self::Route => "routes",
         }
     }
 
-    /// Reads the singular, plural or short form (`ns dom svc rt`).
+    /// Reads the singular, plural or short form (`ns dom svc mod rt`).
     pub fn parse(text: &str) -> Option<Self> {
         let short = |kind: &Self| match kind {
             Self::Namespace => "ns",
             Self::Domain => "dom",
             Self::Service => "svc",
+            Self::Module => "mod",
             Self::Route => "rt",
         };
         Self::ALL
@@ -82,6 +97,7 @@ impl Kind {
             Self::Namespace => schema_of::<Namespace>(),
             Self::Domain => schema_of::<Domain>(),
             Self::Service => schema_of::<Service>(),
+            Self::Module => schema_of::<Module>(),
             Self::Route => schema_of::<Route>(),
         }
     }
@@ -142,6 +158,8 @@ pub enum Spec {
     Domain(Domain),
     /// A service.
     Service(Box<Service>),
+    /// A module.
+    Module(Box<Module>),
     /// A route.
     Route(Box<Route>),
 }
@@ -160,6 +178,14 @@ impl Spec {
             Kind::Namespace => Self::Namespace(typed_at(&node, prefix)?),
             Kind::Domain => Self::Domain(typed_at(&node, prefix)?),
             Kind::Service => Self::Service(typed_at(&node, prefix)?),
+            Kind::Module => {
+                let module: Box<Module> = typed_at(&node, prefix)?;
+                let errors = module.check(&node, prefix);
+                if !errors.is_empty() {
+                    return Err(errors);
+                }
+                Self::Module(module)
+            }
             Kind::Route => Self::Route(typed_at(&node, prefix)?),
         })
     }
@@ -214,6 +240,7 @@ impl Spec {
             Self::Namespace(n) => Key::namespace(&n.name),
             Self::Domain(d) => Key::new(Kind::Domain, &*d.namespace, &*d.name),
             Self::Service(s) => Key::new(Kind::Service, &*s.namespace, &*s.name),
+            Self::Module(m) => Key::new(Kind::Module, &*m.namespace, &*m.name),
             Self::Route(r) => Key::new(Kind::Route, &*r.namespace, &*r.name),
         }
     }
@@ -224,6 +251,7 @@ impl Spec {
             Self::Namespace(n) => serde_json::to_value(n),
             Self::Domain(d) => serde_json::to_value(d),
             Self::Service(s) => serde_json::to_value(s),
+            Self::Module(m) => serde_json::to_value(m),
             Self::Route(r) => serde_json::to_value(r),
         };
         json.expect("resources hold strings, numbers, lists and maps with string keys")
@@ -246,6 +274,7 @@ impl Spec {
             Self::Namespace(n) => &n.tags,
             Self::Domain(d) => &d.tags,
             Self::Service(s) => &s.tags,
+            Self::Module(m) => &m.tags,
             Self::Route(r) => &r.tags,
         }
     }

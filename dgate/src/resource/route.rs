@@ -38,6 +38,9 @@ pub struct Route {
     /// The service of the same namespace that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Modules of the same namespace, outermost first: they wrap each other like layers, inside the plugins.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub modules: Vec<String>,
     /// Plugins of this route, after those of namespace and service.
     #[serde(default, skip_serializing_if = "is_default")]
     pub plugins: Vec<PluginUse>,
