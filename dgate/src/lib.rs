@@ -15,6 +15,7 @@
 //! | floor | modules | subject |
 //! | --- | --- | --- |
 //! | 5 | [`resource`] [`config`] | what is declared |
+//! | 6 | `js` | modules in TypeScript and JavaScript |
 //! | 7 | [`snapshot`] | what is compiled and live |
 //! | 8 | [`control`] | the only way to change anything |
 //! | 9 | `gateway` [`server`] [`admin`] | what answers; listeners and workers; the Admin API |
@@ -24,6 +25,9 @@ pub use dgate_core::*;
 
 pub mod config;
 pub mod resource;
+
+#[cfg(feature = "js")]
+pub mod js;
 
 pub mod snapshot;
 

@@ -96,6 +96,17 @@ pub struct Diagnostic {
     pub span: Option<Span>,
     /// What is wrong, and what would be right.
     pub detail: String,
+    /// Where in the text that the value is, such as a module's source.
+    pub within: Option<Within>,
+}
+
+/// A place within a text that is itself a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Within {
+    /// The place, counted from the start of that text.
+    pub span: Span,
+    /// What is wrong there, without the place.
+    pub detail: String,
 }
 
 impl Diagnostic {
@@ -105,6 +116,7 @@ impl Diagnostic {
             pointer: pointer.into(),
             span: span.known(),
             detail: detail.into(),
+            within: None,
         }
     }
 

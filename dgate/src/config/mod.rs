@@ -37,13 +37,14 @@ mod validate;
 mod yaml;
 
 pub use address::{AddressError, LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
-pub use diagnostic::{Diagnostic, Span, join, steps};
+pub use diagnostic::{Diagnostic, Span, Within, join, steps};
 pub use environment::Environment;
 pub use load::{
     ConfigError, Loaded, Problem, check, find, load, load_file, looks_like_bundle, read,
 };
 pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};
+pub(crate) use validate::nearest;
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
 
 /// The configuration of one gateway process.

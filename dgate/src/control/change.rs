@@ -204,6 +204,7 @@ impl Rejection {
                     pointer,
                     span: None,
                     detail: format!("{}: {}", p.key, p.detail),
+                    within: p.within,
                 }
             })
             .collect();

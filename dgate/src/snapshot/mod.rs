@@ -8,7 +8,7 @@ pub mod path;
 pub mod router;
 mod stack;
 
-pub use compile::{Compiler, Globals, Problem, ProblemKind};
+pub use compile::{Compiler, Globals, Problem, ProblemKind, Warning};
 
 use arc_swap::ArcSwap;
 use dgate_core::exchange::{Params, RouteInfo};
@@ -58,6 +58,11 @@ impl Snapshot {
     /// The revision it was compiled from.
     pub fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// What looks wrong in the compiled modules.
+    pub fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.kept.warnings()
     }
 
     /// Finds the route of a request. A path with dot segments is replaced by the normalized one, so that

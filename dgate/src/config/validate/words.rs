@@ -51,7 +51,7 @@ pub(super) fn describe(node: &Node, secret: bool) -> String {
 }
 
 /// The nearest of `names` to `name`, if any is near enough to be meant.
-pub(super) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     names
         .into_iter()

@@ -1,6 +1,7 @@
 //! From a state to a snapshot: everything that needs more than one resource is checked here, and what did
 //! not change is taken over from the snapshot before, with its connections and the state of its plugins.
 
+mod modules;
 mod plugins;
 mod routes;
 mod services;
@@ -8,7 +9,7 @@ mod tables;
 
 use super::router::Pattern;
 use super::{Route, Snapshot, Table};
-use crate::config::PluginUse;
+use crate::config::{PluginUse, Within};
 use crate::resource::{self, Key, Kind, Spec, State, Stored};
 use dgate_core::exchange::RouteInfo;
 use dgate_core::metrics::RouteMetrics;
@@ -16,6 +17,8 @@ use dgate_core::plugin::{Plugged, Setup};
 use dgate_core::upstream::Via;
 use dgate_core::{Pipeline, Registry, Upstream};
 use http::Method;
+use modules::KeptModules;
+pub use modules::Warning;
 use routes::{Inputs, KeptRoute};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -33,6 +36,8 @@ pub struct Globals {
 #[derive(Clone)]
 pub struct Compiler {
     registry: Arc<Registry>,
+    #[cfg(feature = "js")]
+    engine: crate::js::Engine,
     globals: Globals,
     /// Routes that the program brings, in namespace `default`.
     own: Vec<(Pattern, Arc<Route>)>,
@@ -51,6 +56,8 @@ pub struct Problem {
     pub detail: String,
     /// Whether it is wrong by itself.
     pub kind: ProblemKind,
+    /// Where in the text that the pointer leads to.
+    pub within: Option<Within>,
 }
 
 /// How a problem is answered.
@@ -68,6 +75,7 @@ pub(super) struct Kept {
     generation: u64,
     tables: HashMap<String, Arc<Table>>,
     services: HashMap<String, HashMap<String, (Arc<Stored>, Upstream)>>,
+    modules: HashMap<String, KeptModules>,
     routes: HashMap<String, HashMap<String, KeptRoute>>,
     plugins: HashMap<(Option<Key>, usize), (PluginUse, Plugged)>,
 }
@@ -77,6 +85,8 @@ impl Compiler {
     pub fn new(registry: Arc<Registry>, globals: Globals) -> Self {
         Self {
             registry,
+            #[cfg(feature = "js")]
+            engine: crate::js::Engine::new(),
             globals,
             own: Vec::new(),
             generation: 0,
@@ -98,6 +108,13 @@ impl Compiler {
                 max_body: None,
             }),
         ));
+    }
+
+    /// The same with this engine for modules.
+    #[cfg(feature = "js")]
+    pub fn with_engine(mut self, engine: crate::js::Engine) -> Self {
+        self.engine = engine;
+        self
     }
 
     /// The plugins that resources may use.
@@ -149,6 +166,13 @@ impl Compiler {
     }
 }
 
+impl Kept {
+    /// What looks wrong in the compiled modules.
+    pub(super) fn warnings(&self) -> impl Iterator<Item = &Warning> {
+        self.modules.values().flat_map(|m| &m.warnings)
+    }
+}
+
 /// A compiled route with what it was declared as.
 type Declared<'a> = (Arc<Route>, &'a resource::Route, &'a Key);
 
@@ -171,6 +195,7 @@ impl Run<'_> {
             self.namespace_of(key);
             self.service(key, stored, spec);
         }
+        self.modules();
         let mut tables: BTreeMap<&str, Vec<Declared>> = BTreeMap::new();
         for (key, stored) in self.state.of_kind(Kind::Route) {
             let Spec::Route(spec) = &stored.spec else {
@@ -214,6 +239,7 @@ impl Run<'_> {
             pointer: pointer.into(),
             detail: detail.into(),
             kind,
+            within: None,
         });
     }
 

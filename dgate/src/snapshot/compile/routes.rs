@@ -5,11 +5,11 @@ use super::super::router::Pattern;
 use super::super::stack::stack;
 use super::Run;
 use crate::resource::{self, Key, Kind, Spec, Stored};
-use dgate_core::Pipeline;
 use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::{Handlers, HookSet};
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
+use dgate_core::{Hooks, Pipeline};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -24,6 +24,7 @@ pub(super) struct Inputs {
     pub(super) route: Arc<Stored>,
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
+    pub(super) modules: Vec<Arc<dyn Hooks>>,
 }
 
 impl Inputs {
@@ -33,9 +34,13 @@ impl Inputs {
             (None, None) => true,
             _ => false,
         };
+        // By address alone: the same type may have several tables of methods.
+        let address = |hooks: &Arc<dyn Hooks>| Arc::as_ptr(hooks).cast::<()>();
+        let modules = self.modules.iter().map(address);
         Arc::ptr_eq(&self.route, &other.route)
             && Arc::ptr_eq(&self.namespace, &other.namespace)
             && service
+            && modules.eq(other.modules.iter().map(address))
     }
 }
 
@@ -84,6 +89,7 @@ impl Run<'_> {
             route: stored.clone(),
             namespace,
             service,
+            modules: self.listed(key, spec)?,
         };
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
         let known = same_generation
@@ -145,12 +151,14 @@ impl Run<'_> {
         ));
         let handled = plugins
             .iter()
-            .any(|p| p.hooks.points().contains(HookSet::REQUEST_HANDLER));
+            .map(|p| &p.hooks)
+            .chain(&inputs.modules)
+            .any(|hooks| hooks.points().contains(HookSet::REQUEST_HANDLER));
         if upstream.is_none() && !handled {
             self.invalid(
                 key,
                 "",
-                "the route needs a service, or a plugin that answers requests",
+                "the route needs a service, or a module or plugin that answers requests (`requestHandler`)",
             );
             return None;
         }
@@ -181,7 +189,7 @@ impl Run<'_> {
         (info.namespace, info.name) = (namespace_name, name);
         Some(Arc::new(Route {
             info: Arc::new(info),
-            pipeline: stack(&plugins, upstream),
+            pipeline: stack(&plugins, &inputs.modules, upstream),
             max_body: spec.max_body.map(|s| s.bytes()),
         }))
     }
