@@ -1,15 +1,18 @@
-//! `dgate check`: configuration files and bundles, offline.
+//! `dgate check`: configuration files, bundles and modules, offline.
 
 use super::INVALID;
-use crate::config::{self, ConfigError, Environment, Node};
-use crate::gateway::{DGate, StartError};
+use crate::config::{self, Environment, Node};
+use crate::gateway::{DGate, Declared, StartError, apply_bundle};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+#[cfg(feature = "js")]
+mod module;
 
 /// Arguments of `dgate check`.
 #[derive(clap::Args)]
 pub(super) struct Check {
-    /// Configuration files and bundles
+    /// Configuration files, bundles, and modules (.ts, .js)
     #[arg(required = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     files: Vec<PathBuf>,
 }
@@ -19,7 +22,12 @@ impl Check {
         let mut sound = true;
         for file in &self.files {
             match check(file) {
-                Ok(()) => eprintln!("{}: ok", file.display()),
+                Ok(warnings) => {
+                    for warning in warnings {
+                        eprintln!("{warning}");
+                    }
+                    eprintln!("{}: ok", file.display());
+                }
                 Err(error) => {
                     eprintln!("{error}");
                     sound = false;
@@ -34,32 +42,52 @@ impl Check {
     }
 }
 
-fn check(file: &Path) -> Result<(), StartError> {
+/// What looks wrong and is not, one line each.
+type Warnings = Vec<String>;
+
+fn check(file: &Path) -> Result<Warnings, StartError> {
     if let Some("ts" | "js" | "mts" | "mjs") = file.extension().and_then(|e| e.to_str()) {
-        let source = std::io::Error::new(
-            std::io::ErrorKind::Unsupported,
-            "modules are not supported by this version",
-        );
-        return Err(StartError::Io {
-            what: file.display().to_string(),
-            source,
-        });
+        return check_module(file);
     }
     let tree = config::read(file)?;
     let environment = Environment::of_process();
-    if config::looks_like_bundle(&tree) {
-        return check_bundle(file, tree, &environment);
-    }
-    let loaded = config::check(file, tree, &environment)?;
-    // Compiles everything as `serve` would, and opens nothing.
-    DGate::builder().loaded(loaded).build_now().map(drop)
+    let gateway = if config::looks_like_bundle(&tree) {
+        check_bundle(file, tree, &environment)?
+    } else {
+        let loaded = config::check(file, tree, &environment)?;
+        // Compiles everything as `serve` would, and opens nothing.
+        DGate::builder().loaded(loaded).build_now()?
+    };
+    let snapshot = gateway.control().snapshot().load();
+    let warnings = snapshot.warnings();
+    Ok(warnings
+        .map(|w| format!("{}: warning: {}: {}", file.display(), w.key, w.detail))
+        .collect())
 }
 
-fn check_bundle(file: &Path, mut tree: Node, environment: &Environment) -> Result<(), StartError> {
-    let errors = environment.substitute(&mut tree);
-    if !errors.is_empty() {
-        return Err(ConfigError::invalid(Some(file), errors).into());
-    }
+fn check_bundle(file: &Path, tree: Node, environment: &Environment) -> Result<DGate, StartError> {
+    let (tree, files) = config::bundle(file, tree, environment)?;
     let gateway = DGate::builder().build_now()?;
-    crate::gateway::apply_bundle(gateway.control(), &tree, None, Some(file), "")
+    let declared = Declared {
+        bundle: &tree,
+        files: &files,
+        source: Some(file),
+        prefix: "",
+    };
+    apply_bundle(gateway.control(), &declared, None)?;
+    Ok(gateway)
+}
+
+#[cfg(feature = "js")]
+fn check_module(file: &Path) -> Result<Warnings, StartError> {
+    module::check(file)
+}
+
+#[cfg(not(feature = "js"))]
+fn check_module(file: &Path) -> Result<Warnings, StartError> {
+    let why = "this build has no module runtime: build with feature `js`";
+    Err(StartError::Io {
+        what: file.display().to_string(),
+        source: std::io::Error::new(std::io::ErrorKind::Unsupported, why),
+    })
 }

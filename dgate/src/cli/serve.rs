@@ -2,8 +2,8 @@
 
 use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, Running};
-use crate::config::{self, Config, Environment, Limit, Loaded, Node};
-use crate::gateway::{DGate, Settings, StartError, apply_bundle};
+use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
+use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle};
 use crate::server::{Inherited, Listen, Server};
 use std::path::Path;
 use std::process::ExitCode;
@@ -66,13 +66,13 @@ impl Serve {
             let upstream = demo::echo()
                 .await
                 .map_err(StartError::io("demo upstream"))?;
-            apply_bundle(
-                gateway.control(),
-                &Node::from_json(&demo::resources(upstream)),
-                None,
-                None,
-                "",
-            )?;
+            let declared = Declared {
+                bundle: &Node::from_json(&demo::resources(upstream)),
+                files: &Files::new(),
+                source: None,
+                prefix: "",
+            };
+            apply_bundle(gateway.control(), &declared, None)?;
         }
         // Everything that can fail comes before the first connection is taken.
         let listen = listeners(&config, &base)?;
@@ -176,13 +176,13 @@ fn take_over(
     if values(&loaded.resources) != values(applied) {
         let none = Node::from_json(&serde_json::json!({}));
         let resources = loaded.resources.as_ref().unwrap_or(&none);
-        if let Err(error) = apply_bundle(
-            gateway.control(),
-            resources,
-            applied.as_ref(),
+        let declared = Declared {
+            bundle: resources,
+            files: &loaded.files,
             source,
-            "/resources",
-        ) {
+            prefix: "/resources",
+        };
+        if let Err(error) = apply_bundle(gateway.control(), &declared, applied.as_ref()) {
             // The old globals compiled a moment ago with the same state.
             let _ = gateway.control().set_globals(before);
             return Err(error);

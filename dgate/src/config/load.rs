@@ -21,6 +21,7 @@ use serde_json::Value as Json;
 use super::Config;
 use super::diagnostic::{Diagnostic, Lines, Span, join};
 use super::environment::Environment;
+use super::files::{self, Files};
 use super::tree::{Format, Node, Value, parse};
 use super::validate::{below, fits, schema_of};
 
@@ -62,6 +63,8 @@ pub struct Loaded {
     pub config: Config,
     /// The bundle under `resources` with its places in the file, for errors about it.
     pub resources: Option<Node>,
+    /// The files that texts of that bundle came from.
+    pub files: Files,
     /// The file, if there is one.
     pub source: Option<PathBuf>,
     /// What relative paths in the file are relative to: its directory, or else the working
@@ -98,19 +101,27 @@ pub struct Problem {
     pub diagnostic: Diagnostic,
     /// The environment variable that said it, if it was not the file.
     pub variable: Option<String>,
+    /// The file that it is in, if that is another one: of a module's source.
+    pub file: Option<PathBuf>,
 }
 
 impl ConfigError {
     /// Errors about a file, as diagnostics alone have them; also for bundles.
     pub fn invalid(file: Option<&Path>, diagnostics: Vec<Diagnostic>) -> Self {
-        let mut problems: Vec<_> = diagnostics
-            .into_iter()
-            .map(|diagnostic| Problem {
-                diagnostic,
-                variable: None,
-            })
-            .collect();
-        problems.sort_by_key(|problem| problem.diagnostic.span);
+        let problems = diagnostics.into_iter().map(|diagnostic| Problem {
+            diagnostic,
+            variable: None,
+            file: None,
+        });
+        Self::of(file, problems.collect())
+    }
+
+    /// Errors about a file and those beside it.
+    pub(crate) fn of(file: Option<&Path>, mut problems: Vec<Problem>) -> Self {
+        problems.sort_by(|a, b| {
+            let place = |p: &Problem| p.diagnostic.span;
+            a.file.cmp(&b.file).then(place(a).cmp(&place(b)))
+        });
         Self::Invalid {
             file: file.map(Path::to_owned),
             problems,
@@ -129,7 +140,8 @@ impl fmt::Display for Report<'_> {
             if i > 0 {
                 writeln!(f)?;
             }
-            match (&problem.variable, self.file) {
+            let file = problem.file.as_deref().or(self.file);
+            match (&problem.variable, file) {
                 (Some(name), _) => write!(f, "environment {name}: {}", problem.diagnostic.detail)?,
                 (None, Some(file)) => {
                     f.write_str(&problem.diagnostic.render(&file.display().to_string()))?;
@@ -193,6 +205,34 @@ pub fn check(path: &Path, tree: Node, env: &Environment) -> Result<Loaded, Confi
     finish(tree, Some(path), base_dir(path), env, false)
 }
 
+/// Makes what [`read`] got from a bundle complete: variables, and the texts of files that it names.
+///
+/// # Errors
+/// Variables that are not set, and files that cannot be read.
+pub fn bundle(
+    path: &Path,
+    mut tree: Node,
+    env: &Environment,
+) -> Result<(Node, Files), ConfigError> {
+    let mut errors = env.substitute(&mut tree);
+    let (files, found) = files::inline(&mut tree, &base_dir(path));
+    add_new(&mut errors, found);
+    if errors.is_empty() {
+        Ok((tree, files))
+    } else {
+        Err(ConfigError::invalid(Some(path), errors))
+    }
+}
+
+/// Adds the errors of places that have none yet.
+fn add_new(errors: &mut Vec<Diagnostic>, found: Vec<Diagnostic>) {
+    for error in found {
+        if errors.iter().all(|known| known.pointer != error.pointer) {
+            errors.push(error);
+        }
+    }
+}
+
 /// Reads a file into a tree, by the format that its extension names, otherwise as YAML.
 ///
 /// # Errors
@@ -253,10 +293,20 @@ fn finish(
         Vec::new()
     };
 
+    let (mut files, mut unread) = (Files::new(), Vec::new());
+    if let Value::Map(sections) = &mut tree.value
+        && let Some((_, bundle)) = sections.iter_mut().find(|(key, _)| key.text == "resources")
+    {
+        (files, unread) = files::inline(bundle, &base_dir);
+        for error in &mut unread {
+            error.pointer = format!("/resources{}", error.pointer);
+        }
+    }
+
     let result = Config::from_node(&tree);
     // A variable that is not set is no longer a problem where an override came in its place, and
     // what is wrong with the text `${VAR}` itself is no problem of its own.
-    let unset: Vec<_> = unset
+    let mut unset: Vec<_> = unset
         .into_iter()
         .filter(|error| {
             !overrides
@@ -264,6 +314,7 @@ fn finish(
                 .any(|(above, _)| is_below(&error.pointer, above))
         })
         .collect();
+    add_new(&mut unset, unread);
     match result {
         Ok(config) if unset.is_empty() => Ok(Loaded {
             config,
@@ -271,6 +322,7 @@ fn finish(
                 .get("resources")
                 .filter(|n| n.value != Value::Null)
                 .cloned(),
+            files,
             source: source.map(Path::to_owned),
             base_dir,
         }),
@@ -301,6 +353,7 @@ fn finish(
                     Problem {
                         diagnostic,
                         variable,
+                        file: None,
                     }
                 })
                 .collect();

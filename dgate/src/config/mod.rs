@@ -28,6 +28,7 @@ mod address;
 mod checks;
 mod diagnostic;
 mod environment;
+mod files;
 mod json;
 mod load;
 mod plugin_use;
@@ -39,8 +40,10 @@ mod yaml;
 pub use address::{AddressError, LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
 pub use diagnostic::{Diagnostic, Span, Within, join, steps};
 pub use environment::Environment;
+pub use files::Files;
+pub(crate) use files::{place_in, read_source};
 pub use load::{
-    ConfigError, Loaded, Problem, check, find, load, load_file, looks_like_bundle, read,
+    ConfigError, Loaded, Problem, bundle, check, find, load, load_file, looks_like_bundle, read,
 };
 pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};

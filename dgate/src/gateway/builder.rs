@@ -1,7 +1,9 @@
 //! Builds a gateway in a program. The binary uses nothing else.
 
 use super::{DGate, Settings};
-use crate::config::{self, Config, ConfigError, Diagnostic, Environment, Node, Value};
+use crate::config::{
+    self, Config, ConfigError, Diagnostic, Environment, Files, Node, Problem, Value, place_in,
+};
 use crate::control::{ChangeSet, Control, Options, Rejection};
 use crate::resource::read_bundle;
 use crate::server::{self, Server};
@@ -23,6 +25,7 @@ pub struct Builder {
     registry: Registry,
     config: Option<Config>,
     resources: Option<Node>,
+    files: Files,
     source: Option<PathBuf>,
     file: Option<PathBuf>,
     #[cfg(feature = "admin")]
@@ -140,6 +143,7 @@ impl Builder {
     pub fn loaded(mut self, loaded: config::Loaded) -> Self {
         self.config = Some(loaded.config);
         self.resources = loaded.resources;
+        self.files = loaded.files;
         self.source = loaded.source;
         self
     }
@@ -196,13 +200,13 @@ impl Builder {
             .resources
             .or_else(|| config.resources.as_ref().map(Node::from_json));
         if let Some(resources) = resources {
-            apply_bundle(
-                &control,
-                &resources,
-                None,
-                self.source.as_deref(),
-                "/resources",
-            )?;
+            let declared = Declared {
+                bundle: &resources,
+                files: &self.files,
+                source: self.source.as_deref(),
+                prefix: "/resources",
+            };
+            apply_bundle(&control, &declared, None)?;
         }
         let layers = self.layers;
         Ok(DGate::new(Settings::new(&config), control, |router| {
@@ -241,44 +245,84 @@ impl Builder {
     }
 }
 
+/// A bundle as a file declares it.
+pub(crate) struct Declared<'a> {
+    pub(crate) bundle: &'a Node,
+    /// The files that its texts came from.
+    pub(crate) files: &'a Files,
+    /// The file it stands in.
+    pub(crate) source: Option<&'a Path>,
+    /// The pointer to it within that file.
+    pub(crate) prefix: &'static str,
+}
+
+impl Declared<'_> {
+    fn invalid(&self, found: Vec<Diagnostic>) -> StartError {
+        let mut text = None;
+        let mut place = |diagnostic| {
+            // Looked at only for a wrong text, once; a file that is gone says nothing.
+            let text = text.get_or_insert_with(|| {
+                let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+                self.source.map(read).unwrap_or_default()
+            });
+            self.place(diagnostic, text)
+        };
+        let problems = found.into_iter().map(&mut place).collect();
+        StartError::Config(ConfigError::of(self.source, problems))
+    }
+
+    /// Says where an error is, in `text` or in the file that the wrong text came from.
+    fn place(&self, mut found: Diagnostic, text: &str) -> Problem {
+        let mut file = None;
+        let node = self.bundle.at(&found.pointer);
+        if let Some(within) = &found.within {
+            if let Some(path) = self.files.get(&found.pointer) {
+                file = Some(path.clone());
+                found.span = Some(within.span);
+                found.detail.clone_from(&within.detail);
+            } else if let Some(node) = node
+                && let Some(value) = node.as_str()
+                && let Some(span) = place_in(text, node.span, value, within.span)
+            {
+                found.span = Some(span);
+                found.detail.clone_from(&within.detail);
+            }
+        }
+        if found.span.is_none() {
+            let placed = self.bundle.diagnose(&found.pointer, "");
+            found.span = placed.span;
+        }
+        Problem {
+            diagnostic: Diagnostic {
+                pointer: format!("{}{}", self.prefix, found.pointer),
+                ..found
+            },
+            variable: None,
+            file,
+        }
+    }
+}
+
 /// Applies a bundle as one changeset; what its namespaces hold besides goes, and so do the namespaces of `last`,
-/// the bundle applied before it, that it no longer names. `prefix` is the pointer to the bundle within its file.
+/// the bundle applied before it, that it no longer names.
 pub(crate) fn apply_bundle(
     control: &Control,
-    bundle: &Node,
+    declared: &Declared<'_>,
     last: Option<&Node>,
-    source: Option<&Path>,
-    prefix: &str,
 ) -> Result<(), StartError> {
-    let invalid = |found: Vec<Diagnostic>| {
-        let found = found.into_iter().map(|d| {
-            let placed = if d.span.is_none() {
-                bundle.diagnose(&d.pointer, d.detail)
-            } else {
-                d
-            };
-            Diagnostic {
-                pointer: format!("{prefix}{}", placed.pointer),
-                ..placed
-            }
-        });
-        StartError::Config(ConfigError::invalid(source, found.collect()))
-    };
-    let read = read_bundle(bundle).map_err(invalid)?;
+    let read = read_bundle(declared.bundle).map_err(|found| declared.invalid(found))?;
     let change = ChangeSet {
         author: "config file".to_owned(),
         ..ChangeSet::bundle(read)
     };
-    match control.apply(
-        change,
-        &Options {
-            prune: true,
-            prune_namespaces: last.map(namespaces).unwrap_or_default(),
-            ..Options::default()
-        },
-    ) {
+    let options = Options {
+        prune: true,
+        prune_namespaces: last.map(namespaces).unwrap_or_default(),
+        ..Options::default()
+    };
+    match control.apply(change, &options) {
         Ok(_) => Ok(()),
-        Err(rejection) => Err(invalid(rejection.into_diagnostics())),
+        Err(rejection) => Err(declared.invalid(rejection.into_diagnostics())),
     }
 }
 

@@ -10,9 +10,9 @@ mod builder;
 mod ingress;
 mod settings;
 
-#[cfg(feature = "cli")]
-pub(crate) use builder::apply_bundle;
 pub use builder::{Builder, StartError};
+#[cfg(feature = "cli")]
+pub(crate) use builder::{Declared, apply_bundle};
 pub use settings::Settings;
 
 use crate::control::Control;

@@ -14,6 +14,7 @@ mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
 pub use domain::Domain;
+pub(crate) use module::SourceTooLarge;
 pub use module::{Isolation, Language, MAX_SOURCE, Module, ModuleLimits, OnError, Permissions};
 pub use namespace::Namespace;
 pub use net::{NetPermission, NetPermissionError};

@@ -181,7 +181,7 @@ impl Module {
         };
         let size = self.source.len() as u64;
         if size > MAX_SOURCE.bytes() {
-            wrong(&["source"], TooLarge(size).to_string());
+            wrong(&["source"], SourceTooLarge(size).to_string());
         }
         for (name, limit, longest) in [
             ("cpu", self.limits.cpu, Duration::from_secs(60)),
@@ -215,4 +215,4 @@ impl Module {
 #[error(
     "the source has {0} bytes, more than {MAX_SOURCE}: split it into modules that import each other"
 )]
-pub(crate) struct TooLarge(pub(crate) u64);
+pub(crate) struct SourceTooLarge(pub(crate) u64);
