@@ -72,12 +72,15 @@ impl Place {
         self
     }
 
-    /// Writes a file in it.
+    /// Writes a file in it, in a folder that is made if need be.
     ///
     /// # Panics
     /// If that fails.
     pub fn write(&self, name: &str, text: &str) {
-        fs::write(self.dir.path().join(name), text).expect("the temporary directory takes files");
+        let path = self.dir.path().join(name);
+        let folder = path.parent().expect("a file in a directory has one");
+        fs::create_dir_all(folder).expect("the temporary directory takes folders");
+        fs::write(path, text).expect("the temporary directory takes files");
     }
 
     /// Sets an environment variable.

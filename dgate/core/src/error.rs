@@ -258,6 +258,17 @@ impl Error {
         self.0.upstream.as_deref()
     }
 
+    /// The reason in words, with all that it came from: for logs and error handlers.
+    pub fn cause_text(&self) -> Option<String> {
+        let mut next = std::error::Error::source(self);
+        let mut links = Vec::new();
+        while let Some(cause) = next {
+            links.push(cause.to_string());
+            next = cause.source();
+        }
+        (!links.is_empty()).then(|| links.join(": "))
+    }
+
     /// Whether another try may end differently, whatever the method: only when nothing was sent.
     pub fn unsent(&self) -> bool {
         matches!(

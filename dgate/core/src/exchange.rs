@@ -43,6 +43,41 @@ pub struct Client {
     pub peer: Option<SocketAddr>,
     /// The one client address: the peer, or what a trusted proxy said.
     pub ip: Option<IpAddr>,
+    /// The TLS session of the connection, when there is one.
+    pub tls: Option<Arc<ClientTls>>,
+}
+
+/// What is known of the TLS session with a client.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The name that the client asked for.
+    pub sni: Option<Arc<str>>,
+    /// The certificate that the client showed.
+    pub cert: Option<ClientCert>,
+}
+
+impl ClientTls {
+    /// A session of this version, for this name.
+    pub fn new(version: &'static str, sni: Option<Arc<str>>) -> Self {
+        Self {
+            version,
+            sni,
+            cert: None,
+        }
+    }
+}
+
+/// A client's certificate.
+#[non_exhaustive]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientCert {
+    /// Its subject, as RFC 4514 writes names.
+    pub subject: String,
+    /// SHA-256 of the certificate in DER, in hex digits.
+    pub sha256: String,
 }
 
 /// The route that took the request.
@@ -61,6 +96,10 @@ pub struct RouteInfo {
     pub paths: Vec<String>,
     /// Name of the service, when there is one.
     pub service: Option<Arc<str>>,
+    /// Tags of the service.
+    pub service_tags: Vec<String>,
+    /// URLs of the service, as written.
+    pub service_urls: Vec<String>,
     /// The counters of the route.
     pub metrics: RouteMetrics,
 }
@@ -76,6 +115,8 @@ pub struct Identity {
     pub name: String,
     /// Its groups.
     pub groups: Vec<String>,
+    /// What else is declared of it, in whatever shape.
+    pub metadata: serde_json::Value,
 }
 
 impl Exchange {

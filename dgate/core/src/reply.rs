@@ -1,10 +1,10 @@
 //! Errors become answers, here and nowhere else: floor 1.
 //!
 //! The answer is an RFC 9457 problem document: `type` (`urn:dgate:error:<code>`), `title`, `status`,
-//! `detail`, `code`, `request_id`. It never holds a cause or an address.
+//! `detail`, `code`, `request_id`. It never holds a cause or an address, unless [`problem_exposed`] is asked to.
 
 use crate::body::{Body, BoxError, Request, Response};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::pipeline::{Inner, Pipeline};
 use axum_core::response::IntoResponse;
@@ -41,11 +41,26 @@ pub fn problem_json(
 
 /// The answer to an error.
 pub fn problem(error: &Error, request_id: &str) -> Response {
+    problem_saying(error, error.detail(), request_id)
+}
+
+/// The answer to an error during development: of one that a module caused it also tells the cause.
+pub fn problem_exposed(error: &Error, request_id: &str) -> Response {
+    match (error.kind(), error.cause_text()) {
+        (ErrorKind::Module | ErrorKind::ModuleLimit, Some(cause)) => {
+            let detail = format!("{}: {cause}", error.detail());
+            problem_saying(error, &detail, request_id)
+        }
+        _ => problem(error, request_id),
+    }
+}
+
+fn problem_saying(error: &Error, detail: &str, request_id: &str) -> Response {
     let text = problem_json(
         error.status(),
         error.code(),
         error.kind().title(),
-        error.detail(),
+        detail,
         request_id,
     );
     let mut response = Response::new(Body::from(text));

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::problem::Refusal;
 use crate::config::{Format, Node, parse};
-use crate::control::{ChangeSet, Options};
+use crate::control::{Applied, ChangeSet, Options};
 use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
@@ -104,8 +104,10 @@ pub(super) async fn list(
     Ok(Json(json!({"items": items, "next": next, "revision": state.revision()})).into_response())
 }
 
-fn shown(stored: &Stored, status: StatusCode) -> Response {
-    let mut response = (status, Json(stored.to_json())).into_response();
+fn shown(stored: &Stored, status: StatusCode, applied: &Applied) -> Response {
+    let mut json = stored.to_json();
+    applied.add_warnings(&mut json);
+    let mut response = (status, Json(json)).into_response();
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", stored.revision)) {
         response.headers_mut().insert(header::ETAG, etag);
     }
@@ -118,7 +120,7 @@ fn get(shared: &Shared, path: &[String]) -> Answer {
     let stored = state
         .get(&key)
         .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
-    Ok(shown(stored, StatusCode::OK))
+    Ok(shown(stored, StatusCode::OK, &Applied::default()))
 }
 
 /// What is sent, as a tree: JSON, or YAML when the content type says so.
@@ -175,11 +177,7 @@ fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
 }
 
 /// Applies off the runtime: compiling takes its time.
-async fn commit(
-    shared: &Shared,
-    change: ChangeSet,
-    options: Options,
-) -> Result<crate::control::Applied, Refusal> {
+async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<Applied, Refusal> {
     let control = shared.gateway.control().clone();
     let applied = tokio::task::spawn_blocking(move || {
         control.apply(
@@ -203,7 +201,7 @@ async fn commit(
 
 async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answer {
     let existed = shared.gateway.control().state().get(&key).is_some();
-    commit(shared, ChangeSet::put(spec), options).await?;
+    let applied = commit(shared, ChangeSet::put(spec), options).await?;
     let state = shared.gateway.control().state();
     let stored = state
         .get(&key)
@@ -215,6 +213,7 @@ async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answe
         } else {
             StatusCode::CREATED
         },
+        &applied,
     ))
 }
 

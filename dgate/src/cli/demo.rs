@@ -1,4 +1,4 @@
-//! `dgate serve --demo`: an echo upstream in this process, and routes to it in namespace `demo`.
+//! `dgate serve --demo`: an echo upstream in this process, with routes to it and modules in namespace `demo`.
 
 use axum::Json;
 use axum::extract::Request;
@@ -44,7 +44,7 @@ async fn answer(req: Request) -> impl IntoResponse {
 /// The example resources: every host goes to namespace `demo`.
 pub(super) fn resources(upstream: SocketAddr) -> Value {
     let url = format!("http://{upstream}");
-    json!({
+    let mut bundle = json!({
         "namespaces": [{"name": "demo", "tags": ["example"]}],
         "domains": [{"namespace": "demo", "name": "everything", "patterns": ["*"], "priority": -1}],
         "services": [
@@ -56,5 +56,16 @@ pub(super) fn resources(upstream: SocketAddr) -> Value {
             {"namespace": "demo", "name": "user", "paths": ["/users/{id}"], "methods": ["GET"], "service": "versioned"},
             {"namespace": "demo", "name": "api", "paths": ["/api/**"], "service": "versioned", "strip_path": true},
         ],
-    })
+    });
+    if cfg!(feature = "js") {
+        bundle["modules"] = json!([
+            {"namespace": "demo", "name": "hello", "source": include_str!("demo/hello.ts")},
+            {"namespace": "demo", "name": "stamp", "source": include_str!("demo/stamp.ts")},
+        ]);
+        bundle["routes"][0]["modules"] = json!(["stamp"]);
+        if let Some(routes) = bundle["routes"].as_array_mut() {
+            routes.push(json!({"namespace": "demo", "name": "hello", "paths": ["/hello/{name}"], "modules": ["hello"]}));
+        }
+    }
+    bundle
 }

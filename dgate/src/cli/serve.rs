@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) struct Serve {
     #[command(flatten)]
     file: ConfigFile,
-    /// Add an echo upstream in this process, with example routes in namespace `demo`
+    /// Add an echo upstream in this process, with example routes and modules in namespace `demo`
     #[arg(long)]
     demo: bool,
 }

@@ -154,15 +154,17 @@ pub(crate) fn place_in(file: &str, start: Span, value: &str, at: Span) -> Option
         .lines()
         .enumerate()
         .find(|(_, line)| !line.trim().is_empty())?;
-    // A block begins on the line after its `|`.
-    let block = (0..=1).find_map(|below| {
-        let line = raw.get(first + below + anchor)?;
-        let indent = line.strip_suffix(text)?;
-        let blank = indent.chars().all(char::is_whitespace);
-        blank.then(|| (below, indent.chars().count()))
-    });
-    if let Some((below, indent)) = block {
-        return Some(Span::new(start.line + below + at.line - 1, indent + at.col));
+    // A block begins on the line after its `|`; its first line with text may be what counts as its start.
+    let block = [first + anchor, first + anchor + 1, first]
+        .into_iter()
+        .find_map(|line| {
+            let indent = raw.get(line)?.strip_suffix(text)?;
+            let blank = indent.chars().all(char::is_whitespace);
+            blank.then(|| (line, indent.chars().count()))
+        });
+    if let Some((line, indent)) = block {
+        let line = (line + at.line).checked_sub(anchor)?;
+        return Some(Span::new(line, indent + at.col));
     }
     if value.trim_end().lines().count() > 1 {
         return None;

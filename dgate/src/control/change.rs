@@ -2,7 +2,7 @@
 
 use crate::config::{Diagnostic, Span};
 use crate::resource::{Bundle, Key, Kind, Spec, State};
-use crate::snapshot::{Problem, ProblemKind};
+use crate::snapshot::{Problem, ProblemKind, Warning};
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -84,6 +84,8 @@ pub struct Applied {
     pub revision: u64,
     /// What changed.
     pub changes: Vec<Change>,
+    /// What looks wrong in the modules of the changeset.
+    pub warnings: Vec<Warning>,
 }
 
 /// One change.
@@ -125,7 +127,19 @@ impl Applied {
             .iter()
             .map(|c| json!({"op": c.op, "kind": c.key.kind.singular(), "key": c.key.path()}))
             .collect();
-        json!({"revision": self.revision, "changes": changes})
+        let mut answer = json!({"revision": self.revision, "changes": changes});
+        self.add_warnings(&mut answer);
+        answer
+    }
+
+    /// Adds `warnings` to an answer, if there are some.
+    pub fn add_warnings(&self, answer: &mut Json) {
+        let warnings = self.warnings.iter().map(
+            |w| json!({"kind": w.key.kind.singular(), "key": w.key.path(), "detail": w.detail}),
+        );
+        if !self.warnings.is_empty() {
+            answer["warnings"] = warnings.collect();
+        }
     }
 }
 
@@ -287,6 +301,7 @@ pub(super) fn plan(
             Applied {
                 revision: current.revision(),
                 changes,
+                warnings: Vec::new(),
             },
         ));
     }
@@ -295,6 +310,7 @@ pub(super) fn plan(
         Applied {
             revision: current.revision() + 1,
             changes,
+            warnings: Vec::new(),
         },
     ))
 }

@@ -59,7 +59,7 @@ impl Control {
     pub fn apply(&self, change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
         let compiler = self.compiler.lock();
         let current = self.state();
-        let (next, applied) = change::plan(&current, change, options)?;
+        let (next, mut applied) = change::plan(&current, change, options)?;
         let Some((mut next, located)) = next else {
             return Ok(applied);
         };
@@ -69,6 +69,11 @@ impl Control {
         let snapshot = compiler
             .compile(&next, Some(&previous))
             .map_err(|p| Rejection::from_problems(p, &locate))?;
+        let warned = snapshot.warnings();
+        applied.warnings = warned
+            .filter(|w| located.contains_key(&w.key))
+            .cloned()
+            .collect();
         if options.dry_run {
             return Ok(Applied {
                 revision: current.revision(),
@@ -81,6 +86,10 @@ impl Control {
             deleted = applied.deleted().map(tracing::field::display),
             "configuration changed"
         );
+        for warning in &applied.warnings {
+            let (namespace, module) = (&*warning.key.namespace, &*warning.key.name);
+            tracing::warn!(namespace, module, detail = %warning.detail, "a module looks wrong");
+        }
         self.snapshot.store(Arc::new(snapshot));
         *self.state.lock() = Arc::new(next);
         Ok(applied)

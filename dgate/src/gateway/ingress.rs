@@ -21,6 +21,7 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
         Some(conn) => Some(conn.peer),
         None => embedded_peer(req),
     };
+    client.tls = conn.and_then(|c| Some(c.tls.as_ref()?.client.clone()));
     let peer_ip = client.peer.map(|p| p.ip());
     let trusted =
         peer_ip.is_some_and(|ip| settings.trusted_proxies.iter().any(|net| net.contains(&ip)));

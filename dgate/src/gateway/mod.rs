@@ -153,8 +153,10 @@ impl Future for Handling {
             .record
             .take()
             .expect("a future is not polled after it has ended");
-        let mut response = record.finish(result);
         let settings = this.edge.settings.load();
+        let mut response = record
+            .expose_module_errors(settings.expose_module_errors)
+            .finish(result);
         if !settings.response_headers.is_empty() {
             headers::set(response.headers_mut(), &settings.response_headers);
         }

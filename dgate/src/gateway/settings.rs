@@ -18,6 +18,8 @@ pub struct Settings {
     pub response_headers: HeaderMap,
     /// Largest request body of routes that say nothing else.
     pub max_body: Option<u64>,
+    /// Whether a client is told what a module threw.
+    pub expose_module_errors: bool,
     /// Limits of connections and heads.
     pub limits: ConnLimits,
     /// Connections at one time.
@@ -50,6 +52,7 @@ impl Settings {
             trusted_proxies: proxy.trusted_proxies.clone(),
             response_headers: proxy.response_headers.iter().filter_map(header).collect(),
             max_body: limits.max_body.get().map(|s| s.bytes()),
+            expose_module_errors: proxy.expose_module_errors,
             limits: ConnLimits {
                 max_header_bytes: limits.max_header_bytes.as_usize(),
                 max_headers: limits.max_headers as usize,

@@ -35,6 +35,7 @@ use std::{
 
 use axum_core::body::Body;
 use bytes::Bytes;
+use dgate_core::exchange::ClientTls;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONNECTION};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
@@ -117,10 +118,8 @@ pub struct ConnInfo {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct TlsInfo {
-    /// The name that the client asked for.
-    pub sni: Option<Arc<str>>,
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
+    /// What hooks may know of it.
+    pub client: Arc<ClientTls>,
     /// The protocol agreed on: `h2` and `http/1.1` are told apart without looking at the bytes.
     pub alpn: Option<&'static str>,
 }
@@ -728,7 +727,10 @@ impl fmt::Debug for ConnInfo {
 impl TlsInfo {
     /// A session of this version, for this name, with this protocol.
     pub fn new(sni: Option<Arc<str>>, version: &'static str, alpn: Option<&'static str>) -> Self {
-        Self { sni, version, alpn }
+        Self {
+            client: Arc::new(ClientTls::new(version, sni)),
+            alpn,
+        }
     }
 }
 

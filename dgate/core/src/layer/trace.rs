@@ -8,7 +8,7 @@ use crate::body::{Body, BoxError, Request, Response};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{Client, Exchange, random_id, write_hex};
 use crate::pipeline::Inner;
-use crate::reply::problem;
+use crate::reply::{problem, problem_exposed};
 use axum_core::response::IntoResponse;
 use http::header::Entry;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
@@ -189,6 +189,8 @@ pub struct Record {
     ctx: Exchange,
     /// Nothing is left to write.
     written: bool,
+    /// The answer to a module's error tells its cause.
+    exposed: bool,
     head: Option<Box<Head>>,
 }
 
@@ -212,6 +214,7 @@ impl Record {
         Self {
             ctx,
             written: false,
+            exposed: false,
             head,
         }
     }
@@ -221,8 +224,15 @@ impl Record {
         Self {
             ctx,
             written: true,
+            exposed: false,
             head: None,
         }
+    }
+
+    /// Whether the answer to a module's error tells its cause.
+    pub fn expose_module_errors(mut self, exposed: bool) -> Self {
+        self.exposed = exposed;
+        self
     }
 
     /// The exchange of this record.
@@ -236,7 +246,12 @@ impl Record {
         let response = result.unwrap_or_else(|cause| {
             let cause = Error::classify(cause);
             log(&self.ctx, &cause);
-            let response = problem(&cause, self.ctx.id());
+            let answer = if self.exposed {
+                problem_exposed
+            } else {
+                problem
+            };
+            let response = answer(&cause, self.ctx.id());
             error = Some(cause.kind());
             response
         });

@@ -185,6 +185,10 @@ impl Run<'_> {
         info.tags.clone_from(&spec.tags);
         info.paths.clone_from(&spec.paths);
         info.service = spec.service.as_deref().map(Into::into);
+        if let Some(Spec::Service(service)) = inputs.service.as_ref().map(|s| &s.spec) {
+            info.service_tags.clone_from(&service.tags);
+            info.service_urls = service.urls.iter().map(|e| e.url().to_owned()).collect();
+        }
         info.metrics = RouteMetrics::new(namespace_name.clone(), name.clone());
         (info.namespace, info.name) = (namespace_name, name);
         Some(Arc::new(Route {
