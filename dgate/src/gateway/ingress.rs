@@ -239,3 +239,28 @@ fn too_large(status: StatusCode) -> Error {
         ErrorKind::HeadersTooLarge
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::TlsInfo;
+    use std::sync::Arc;
+
+    #[test]
+    fn hooks_see_the_tls_session_of_the_connection() {
+        let peer = SocketAddr::from(([203, 0, 113, 7], 1234));
+        let seen = |tls: Option<TlsInfo>| {
+            let conn = Arc::new(ConnInfo::new(peer, peer, tls, None));
+            let mut req = Request::new(dgate_core::Body::empty());
+            client(&mut req, Some(&conn), &Settings::default()).tls
+        };
+        assert_eq!(seen(None), None);
+        let tls = TlsInfo::new(Some("api.test".into()), "TLSv1.3", Some("h2"));
+        let seen = seen(Some(tls)).expect("a session");
+        assert_eq!(
+            (seen.version, seen.sni.as_deref()),
+            ("TLSv1.3", Some("api.test"))
+        );
+        assert_eq!(seen.cert, None);
+    }
+}

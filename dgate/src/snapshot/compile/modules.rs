@@ -181,3 +181,24 @@ impl Run<'_> {
         (found.len() == spec.modules.len()).then_some(found)
     }
 }
+
+#[cfg(all(test, not(feature = "js")))]
+mod tests {
+    use super::super::{Compiler, Globals};
+    use crate::resource::{Language, Module, Namespace, Spec, State};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_build_without_the_runtime_says_so() {
+        let mut state = State::default();
+        let now = time::OffsetDateTime::UNIX_EPOCH;
+        let namespace = serde_json::from_value::<Namespace>(serde_json::json!({"name": "default"}));
+        state.put(Spec::Namespace(namespace.unwrap()), now);
+        let module = Module::new("default", "m", Language::TypeScript, "");
+        state.put(Spec::Module(Box::new(module)), now);
+        let compiler = Compiler::new(Arc::default(), Globals::default());
+        let problems = compiler.compile(&state, None).err().unwrap();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].detail.contains("feature `js`"));
+    }
+}
