@@ -19,6 +19,7 @@ pub struct Target {
     port: u16,
     authority: Box<str>,
     base_path: Box<str>,
+    public_only: bool,
 }
 
 /// A URL that is no target.
@@ -30,6 +31,19 @@ pub struct TargetError {
 }
 
 impl Target {
+    /// The same, to be reached at public addresses only: not at loopback, link-local, private or other special
+    /// ones (RFC 6890). Checked after its name was looked up. It shares no connection with the unmarked target.
+    #[must_use]
+    pub fn public_only(self) -> Self {
+        Self {
+            public_only: true,
+            ..self
+        }
+    }
+    /// Whether only public addresses will do.
+    pub fn is_public_only(&self) -> bool {
+        self.public_only
+    }
     /// Whether the connection is TLS.
     pub fn https(&self) -> bool {
         self.https
@@ -98,6 +112,7 @@ impl FromStr for Target {
             port: port.unwrap_or(if https { 443 } else { 80 }),
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
+            public_only: false,
         })
     }
 }

@@ -1,6 +1,7 @@
 //! A connection to an endpoint: TCP, TLS by rustls, and which HTTP it speaks.
 
 use super::Protocol;
+use super::public::is_public;
 use crate::body::BoxError;
 use crate::target::Target;
 use socket2::SockRef;
@@ -65,11 +66,26 @@ pub(super) async fn connect(
 
 /// The first address that takes a connection; a name is looked up for each new connection.
 async fn tcp(target: &Target) -> io::Result<TcpStream> {
-    if let Ok(ip) = target.host().parse::<IpAddr>() {
+    let host = target.host();
+    let allowed = |ip: IpAddr| !target.is_public_only() || is_public(ip);
+    let refused = |ip: IpAddr| {
+        io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{host} is at {ip}, which is not a public address: it needs a permission"),
+        )
+    };
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        if !allowed(ip) {
+            return Err(refused(ip));
+        }
         return TcpStream::connect((ip, target.port())).await;
     }
     let mut last = None;
-    for address in tokio::net::lookup_host((target.host(), target.port())).await? {
+    for address in tokio::net::lookup_host((host, target.port())).await? {
+        if !allowed(address.ip()) {
+            last = Some(refused(address.ip()));
+            continue;
+        }
         match TcpStream::connect(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some(error),

@@ -17,11 +17,12 @@ mod connect;
 mod forward;
 mod gate;
 mod pool;
+mod public;
 mod upgrade;
 
 pub use config::{Protocol, TimeoutsConfig, TlsConfig};
 pub use forward::Via;
-pub use pool::{enter_worker, set_workers, worker};
+pub use pool::{enter_worker, set_workers, worker, workers};
 pub use upgrade::TunnelGuard;
 
 use crate::body::{Body, BoxError, BoxFuture, Request, Response};

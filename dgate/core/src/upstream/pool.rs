@@ -35,6 +35,11 @@ pub fn set_workers(count: usize) {
     WORKERS.fetch_max(count.max(1), Relaxed);
 }
 
+/// How many workers there are.
+pub fn workers() -> usize {
+    WORKERS.load(Relaxed)
+}
+
 /// Makes the current thread the worker with this index: what it starts stays on it. Threads that never
 /// call it share index 0.
 pub fn enter_worker(index: usize) {

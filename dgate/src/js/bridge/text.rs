@@ -1,0 +1,17 @@
+//! Strings of JavaScript as Rust has them.
+
+use rquickjs::{Ctx, Error, Function, Object, Result, String as JsString, function::This};
+
+/// The text of a string; lone surrogates become U+FFFD, as in every conversion to UTF-8 of the WHATWG texts.
+pub(crate) fn text<'js>(ctx: &Ctx<'js>, string: &JsString<'js>) -> Result<String> {
+    match string.to_string() {
+        Err(Error::Utf8(_)) => {
+            let prototype: Object = ctx.globals().get::<_, Object>("String")?.get("prototype")?;
+            let well_formed: Function = prototype.get("toWellFormed")?;
+            well_formed
+                .call::<_, JsString>((This(string.clone()),))?
+                .to_string()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,3 @@
+import native from "dgate:native";
+
+export const get = async (name) => native.secretGet(String(name));
