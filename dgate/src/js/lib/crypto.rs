@@ -32,22 +32,6 @@ use rquickjs::{
     Result, TypedArray, Value,
 };
 
-/// Name and source of the JavaScript half.
-pub(super) const SOURCES: &[(&str, &str)] = &[
-    ("dgate:webcrypto", include_str!("crypto.js")),
-    ("dgate/crypto", include_str!("dgate_crypto.js")),
-];
-
-/// What `dgate/crypto` exports.
-pub(super) const EXPORTS: &[&str] = &[
-    "createHash",
-    "createHmac",
-    "randomBytes",
-    "randomInt",
-    "randomUUID",
-    "timingSafeEqual",
-];
-
 /// Bytes that one call of `randomBytes` gives at most.
 const MAX_RANDOM: usize = 16 * 64 * 1024;
 

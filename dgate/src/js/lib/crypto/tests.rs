@@ -8,16 +8,23 @@ use rquickjs::loader::{BuiltinLoader, BuiltinResolver};
 use rquickjs::{CatchResultExt, Context, Ctx, Function, Module, Object, Promise, Runtime};
 use std::time::Instant;
 
-const NATIVE: &str = "export default globalThis.__native; delete globalThis.__native;";
+const MODULES: [(&str, &str); 3] = [
+    (
+        "dgate:native",
+        "export default globalThis.__native; delete globalThis.__native;",
+    ),
+    ("dgate:webcrypto", include_str!("../crypto.js")),
+    ("dgate/crypto", include_str!("../dgate_crypto.js")),
+];
 
 /// Runs the source of a module that imports `dgate/crypto` as `c`, and gives what it puts at `globalThis.out`.
 fn run(source: &str) -> String {
     let runtime = Runtime::new().unwrap();
     let context = Context::full(&runtime).unwrap();
     let (mut resolver, mut loader) = (BuiltinResolver::default(), BuiltinLoader::default());
-    for (name, source) in [("dgate:native", NATIVE)].iter().chain(super::SOURCES) {
-        resolver.add_module(*name);
-        loader.add_module(*name, *source);
+    for (name, source) in MODULES {
+        resolver.add_module(name);
+        loader.add_module(name, source);
     }
     runtime.set_loader(resolver, loader);
     context.with(|ctx| {
@@ -205,6 +212,12 @@ fn speed() {
         };
         const out = [];
         for (const [name, op] of Object.entries(ops)) { const n = 5000, from = performance.now(); for (let i = 0; i < n; i++) await op(); out.push(`${name} ${((performance.now() - from) * 1000 / n).toFixed(2)} us`); }
+        const base = await s.importKey("raw", utf8("password"), "PBKDF2", false, ["deriveBits"]);
+        for (const [name, op] of Object.entries({
+            pbkdf2Bound: () => s.deriveBits({ name: "PBKDF2", hash: "SHA-512", salt: text, iterations: 600000 }, base, 256),
+            rsa2048: () => s.generateKey({ ...R, modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) }, false, ["sign"]),
+            rsa4096: () => s.generateKey({ ...R, modulusLength: 4096, publicExponent: new Uint8Array([1, 0, 1]) }, false, ["sign"]),
+        })) { const n = 5, from = performance.now(); for (let i = 0; i < n; i++) await op(); out.push(`${name} ${((performance.now() - from) / n).toFixed(0)} ms`); }
         globalThis.out = out.join("\n");
     "#);
     println!("{out}");
