@@ -214,23 +214,17 @@ fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
         })
         .collect();
     if let Some(tls) = &config.proxy.tls {
-        let (Some(cert), Some(key)) = (&tls.cert_file, &tls.key_file) else {
-            let source = std::io::Error::new(
-                std::io::ErrorKind::InvalidInput,
-                "cert_file and key_file are needed",
-            );
-            return Err(StartError::Io {
-                what: "proxy.tls".to_owned(),
-                source,
-            });
+        let keys = match (&tls.cert_file, &tls.key_file) {
+            (Some(cert), Some(key)) => {
+                crate::server::TlsKeys::read(&base.join(cert), &base.join(key))
+            }
+            _ if tls.self_signed => crate::server::TlsKeys::self_signed(),
+            _ => Err("cert_file and key_file are needed, or self_signed".into()),
         };
-        let keys =
-            crate::server::TlsKeys::read(&base.join(cert), &base.join(key)).map_err(|e| {
-                StartError::Io {
-                    what: "proxy.tls".to_owned(),
-                    source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
-                }
-            })?;
+        let keys = keys.map_err(|e| StartError::Io {
+            what: "proxy.tls".to_owned(),
+            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
+        })?;
         all.extend(tls.listen.iter().map(|a| Listen {
             address: a.get(),
             tls: Some(keys.clone()),

@@ -322,6 +322,9 @@ pub struct ProxyTlsConfig {
     /// The private key of `cert_file`, in PEM. Relative to the configuration file.
     #[serde(default)]
     pub key_file: Option<PathBuf>,
+    /// Makes a certificate at each start when there is no `cert_file`: for trials, since no client trusts it.
+    #[serde(default)]
+    pub self_signed: bool,
 }
 
 /// What a client may use of the gateway. `none` takes a limit away where it may be.

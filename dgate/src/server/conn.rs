@@ -791,7 +791,9 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
         if state.phase() != Phase::Http2 {
             let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connect && response.status().is_success());
-            if state.is_closing() && !tunnel {
+            // The rest of a body that was refused is not read: the connection ends, and the client should know.
+            let refused = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            if (state.is_closing() || refused) && !tunnel {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             state.answer_begins(tunnel);

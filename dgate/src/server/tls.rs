@@ -35,18 +35,36 @@ impl TlsKeys {
             return Err(named(cert_file, &"holds no PEM certificate").into());
         }
         let key = PrivateKeyDer::from_pem_file(key_file).map_err(|e| named(key_file, &e))?;
+        Self::of(chain, key).map_err(|e| {
+            named(
+                key_file,
+                &format!("does not fit {}: {e}", cert_file.display()),
+            )
+            .into()
+        })
+    }
+
+    /// A certificate for `localhost` and the loopback addresses, made now and kept nowhere: for trials.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn self_signed() -> Result<Self, BoxError> {
+        let names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+        let made = rcgen::generate_simple_self_signed(names)?;
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+        Self::of(vec![made.cert.into()], key)
+    }
+
+    fn of(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, BoxError> {
         let mut config = ServerConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|e| {
-            named(
-                key_file,
-                &format!("does not fit {}: {e}", cert_file.display()),
-            )
-        })?;
+        .with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self(Arc::new(config)))
     }

@@ -4,6 +4,9 @@ use std::fmt;
 
 use crate::position::{Lines, Position};
 
+/// Faults that are reported for one source.
+pub(crate) const MAX_DIAGNOSTICS: usize = 100;
+
 /// One fault of a source. Lines and columns count from 1, columns in characters; the end is the
 /// place after the last character concerned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,11 +76,16 @@ impl Fault {
 }
 
 /// All faults as diagnostics, in the order of the source. Of several at one place the first stays:
-/// the parser says the same in other words, or stumbles again over the same token.
+/// the parser says the same in other words, or stumbles again over the same token. Past
+/// [`MAX_DIAGNOSTICS`] nobody reads on.
 pub(crate) fn place_all(mut faults: Vec<Fault>, lines: &Lines<'_>) -> Vec<Diagnostic> {
     faults.sort_by_key(|fault| fault.start);
     faults.dedup_by_key(|fault| fault.start);
-    faults.into_iter().map(|fault| fault.place(lines)).collect()
+    faults
+        .into_iter()
+        .take(MAX_DIAGNOSTICS)
+        .map(|fault| fault.place(lines))
+        .collect()
 }
 
 /// The line of a place, the line above it, and a caret under the column; no colours, and no line

@@ -60,7 +60,7 @@ pub enum Language {
 /// about a millisecond for some hundred lines. The size of `source` is for the caller to bound.
 ///
 /// # Errors
-/// Every fault of the source, ordered by position. The list is never empty.
+/// Every fault of the source, ordered by position, up to a hundred. The list is never empty.
 pub fn transpile(
     name: &str,
     source: &str,
@@ -70,6 +70,23 @@ pub fn transpile(
     let lines = position::Lines::new(source);
     let need = nesting::measure(source).map_err(|fault| vec![fault.place(&lines)])?;
     let whole_file = |message: String| vec![Diagnostic::at_start(message)];
+    let panicked = || {
+        // Known of swc: its debug assertions do not expect a class that ends in the middle.
+        if need.unclosed {
+            let end = source.trim_end().len() as u32;
+            let message = "unexpected end of file".into();
+            vec![
+                diagnostic::Fault {
+                    start: end,
+                    end,
+                    message,
+                }
+                .place(&lines),
+            ]
+        } else {
+            whole_file(format!("the compiler failed on `{name}`"))
+        }
+    };
 
     // A scoped thread: its stack is as large as the source asks for, and a panic of swc ends it
     // and nothing else.
@@ -80,6 +97,6 @@ pub fn transpile(
             .spawn_scoped(scope, || pipeline::run(source, &lines, language))
             .map_err(|error| whole_file(format!("no thread to compile `{name}`: {error}")))?
             .join()
-            .unwrap_or_else(|_| Err(whole_file(format!("the compiler failed on `{name}`"))))
+            .unwrap_or_else(|_| Err(panicked()))
     })
 }

@@ -18,31 +18,33 @@ use crate::diagnostic::Fault;
 const MAX_BRACKETS: usize = 256;
 /// `<T>(<T>(…`: swc tries each level as an arrow function first, and time doubles with each.
 const MAX_ANGLE_PARENS: usize = 8;
+/// Labels on one statement, and `<T>` in a row: swc compares each with all before it.
+const MAX_IN_A_ROW: usize = 64;
 /// Statements, expressions and types in one another, as the passes see them.
 const MAX_TREE: usize = 2000;
 
 /// Stack for the passes at [`MAX_TREE`], and for the thread itself.
-const BASE: usize = if cfg!(debug_assertions) {
+const BASE: u64 = if cfg!(debug_assertions) {
     96 << 20
 } else {
     24 << 20
 };
 /// Twice the worst that was measured for a level of brackets and for one of anything else.
-const PER_BRACKET: usize = if cfg!(debug_assertions) {
+const PER_BRACKET: u64 = if cfg!(debug_assertions) {
     36 << 10
 } else {
     8 << 10
 };
-const PER_TOKEN: usize = if cfg!(debug_assertions) {
+const PER_TOKEN: u64 = if cfg!(debug_assertions) {
     10 << 10
 } else {
     2 << 10
 };
-/// What a thread may reserve: about a megabyte of dense source.
-const MAX_STACK: usize = if cfg!(debug_assertions) {
-    2 << 30
+/// What a thread may reserve: about two megabytes of dense source.
+const MAX_STACK: u64 = if cfg!(debug_assertions) {
+    8 << 30
 } else {
-    1 << 30
+    2 << 30
 };
 
 /// What compiling a source needs.
@@ -50,39 +52,44 @@ const MAX_STACK: usize = if cfg!(debug_assertions) {
 pub(crate) struct Need {
     /// Bytes of stack.
     pub(crate) stack: usize,
+    /// Whether a bracket seems to be open at the end.
+    pub(crate) unclosed: bool,
 }
 
 /// Measures a source, or says where it is nested too deeply or that it is too large.
 pub(crate) fn measure(source: &str) -> Result<Need, Fault> {
     let bytes = source.as_bytes();
-    let mut tokens = 0_usize;
-    let mut brackets = 0_usize;
+    let mut tokens = 0_u64;
+    let mut brackets = 0_u64;
     let mut in_word = false;
     for &byte in bytes {
         let word = is_word(byte);
-        tokens += usize::from(!byte.is_ascii_whitespace() && !(word && in_word));
-        brackets += usize::from(matches!(byte, b'(' | b'[' | b'{' | b'<' | b'`'));
+        tokens += u64::from(!byte.is_ascii_whitespace() && (!word || !in_word));
+        brackets += u64::from(matches!(byte, b'(' | b'[' | b'{' | b'<' | b'`'));
         in_word = word;
     }
     let stack = BASE + brackets * PER_BRACKET + tokens * PER_TOKEN;
-    if u32::try_from(source.len()).is_err() || stack > MAX_STACK {
+    let stack = usize::try_from(stack).ok().filter(|_| stack <= MAX_STACK);
+    let (Some(stack), Ok(_)) = (stack, u32::try_from(source.len())) else {
         let message = "the module is too large to compile".into();
         return Err(Fault {
             start: 0,
             end: 0,
             message,
         });
-    }
-    match (Scan {
+    };
+    let mut scan = Scan {
         bytes,
         at: 0,
         open: Vec::new(),
         before: Before::Operator,
-    })
-    .too_deep()
-    {
+    };
+    match scan.too_deep() {
         Some(offset) => Err(too_deep(offset as u32, offset as u32 + 1)),
-        None => Ok(Need { stack }),
+        None => Ok(Need {
+            stack,
+            unclosed: !scan.open.is_empty(),
+        }),
     }
 }
 
@@ -131,6 +138,8 @@ impl Scan<'_> {
     /// Offset of the first bracket that is too deep.
     fn too_deep(&mut self) -> Option<usize> {
         let mut angle_parens = 0;
+        let mut labels = 0;
+        let mut angles = 0;
         while self.at < self.bytes.len() {
             let start = self.at;
             let before = std::mem::replace(&mut self.before, Before::Operator);
@@ -191,7 +200,21 @@ impl Scan<'_> {
                 b if is_word(b) => self.word(),
                 _ => self.at += 1,
             }
-            if self.open.len() > MAX_BRACKETS || angle_parens > MAX_ANGLE_PARENS {
+            labels = match self.bytes[start] {
+                b':' if before == Before::Value => labels + 1,
+                b if is_word(b) || b.is_ascii_whitespace() => labels,
+                _ => 0,
+            };
+            angles = match self.before {
+                Before::AngleClosed if before == Before::AngleClosed => {
+                    angles + usize::from(self.bytes[start] == b'<')
+                }
+                _ => 0,
+            };
+            if self.open.len() > MAX_BRACKETS
+                || angle_parens > MAX_ANGLE_PARENS
+                || labels.max(angles) > MAX_IN_A_ROW
+            {
                 return Some(start);
             }
         }
@@ -336,7 +359,10 @@ impl Visit for Depth {
         self.nest(node);
     }
     fn visit_ts_namespace_body(&mut self, node: &TsNamespaceBody) {
+        // The passes take quadratic time over `A.B.C…`, and nobody writes many.
+        self.level += MAX_TREE / 100;
         self.nest(node);
+        self.level -= MAX_TREE / 100;
     }
     fn visit_jsx_object(&mut self, node: &JSXObject) {
         self.nest(node);

@@ -40,7 +40,8 @@ pub(crate) fn parse(source: &str, language: Language) -> Result<Module, Vec<Faul
     };
     // What is read as a comparison or a type assertion gives faults far from the cause: if it all
     // makes sense as another language, that is what to say.
-    if let Ok(module) = attempt(source, syntax(language, true))
+    if looks_like_jsx(source)
+        && let Ok(module) = attempt(source, syntax(language, true))
         && nesting::check(&module).is_none()
     {
         let mut jsx = Jsx(Vec::new());
@@ -59,6 +60,11 @@ pub(crate) fn parse(source: &str, language: Language) -> Result<Module, Vec<Faul
         }
     }
     Err(faults)
+}
+
+/// Whether it is worth another attempt; a great many tags would take the parser long.
+fn looks_like_jsx(source: &str) -> bool {
+    source.contains("/>") || (1..300).contains(&source.matches("</").take(300).count())
 }
 
 fn syntax(language: Language, jsx: bool) -> Syntax {
@@ -80,10 +86,12 @@ fn syntax(language: Language, jsx: bool) -> Syntax {
 }
 
 fn attempt(source: &str, syntax: Syntax) -> Result<Module, Vec<Fault>> {
-    let end = BytePos(BASE + source.len() as u32);
-    let input = StringInput::new(source, BytePos(BASE), end);
+    let input = StringInput::new(source, BytePos(BASE), BytePos(BASE + source.len() as u32));
     let mut parser = Parser::new_from(Lexer::new(syntax, EsVersion::latest(), input, None));
     let result = parser.parse_module();
+    // What is missing at the end is missing after the last token, not after the last blank line.
+    let end = source.trim_end().len() as u32;
+    let describe = |error: &Error| describe(error, end);
     let mut faults: Vec<Fault> = parser.take_errors().iter().map(describe).collect();
     match result {
         Ok(module) if faults.is_empty() => Ok(module),
@@ -95,8 +103,9 @@ fn attempt(source: &str, syntax: Syntax) -> Result<Module, Vec<Fault>> {
     }
 }
 
-fn describe(error: &Error) -> Fault {
+fn describe(error: &Error, end: u32) -> Fault {
     let mut fault = fault(error, message(error.kind()));
+    fault.start = fault.start.min(end);
     // A zero-width range would have no caret to stand under.
     fault.end = fault.end.max(fault.start + 1);
     fault

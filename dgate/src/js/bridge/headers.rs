@@ -1,5 +1,6 @@
 //! `Headers` (WHATWG Fetch §5.1): names in lower case, values as byte strings.
 
+use super::New;
 use super::text;
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use rquickjs::class::Trace;
@@ -21,7 +22,7 @@ pub struct Headers {
 impl Headers {
     /// `new Headers(init)`
     #[qjs(constructor)]
-    pub fn new<'js>(ctx: Ctx<'js>, init: Opt<Value<'js>>) -> Result<Self> {
+    pub(crate) fn new<'js>(ctx: Ctx<'js>, _: New, init: Opt<Value<'js>>) -> Result<Self> {
         let mut headers = Self::default();
         if let Some(init) = init.0
             && !init.is_undefined()

@@ -10,7 +10,28 @@ mod text;
 
 pub(super) use text::text;
 
-use rquickjs::{Class, Ctx, Object, Result};
+use rquickjs::function::{FromParam, ParamRequirement, ParamsAccessor};
+use rquickjs::{Class, Ctx, Exception, Object, Result};
+
+/// The parameter of a constructor that wants to be called by `new`.
+pub(crate) struct New;
+
+impl<'js> FromParam<'js> for New {
+    fn param_requirement() -> ParamRequirement {
+        ParamRequirement::none()
+    }
+
+    fn from_param<'a>(params: &mut ParamsAccessor<'a, 'js>) -> Result<Self> {
+        // With `new`, `this` is the constructor.
+        if params.this().is_function() {
+            return Ok(Self);
+        }
+        Err(Exception::throw_type(
+            params.ctx(),
+            "this class must be constructed with `new`",
+        ))
+    }
+}
 
 /// Defines the classes.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {

@@ -1,5 +1,6 @@
 //! `Request` (WHATWG Fetch §5.4).
 
+use super::New;
 use super::body::{BodyCell, How, OutBody};
 use super::headers::{Headers, HeadersCell, fill, instance_of};
 use super::text;
@@ -210,7 +211,12 @@ fn absolute(https: bool, uri: &Uri, headers: &HeaderMap) -> String {
 impl<'js> Request<'js> {
     /// `new Request(input, init)`
     #[qjs(constructor)]
-    pub fn new(ctx: Ctx<'js>, input: Value<'js>, init: Opt<Value<'js>>) -> Result<Self> {
+    pub(crate) fn new(
+        ctx: Ctx<'js>,
+        _: New,
+        input: Value<'js>,
+        init: Opt<Value<'js>>,
+    ) -> Result<Self> {
         let init = init.0.filter(|i| !i.is_undefined() && !i.is_null());
         let init = match &init {
             None => None,

@@ -1,5 +1,6 @@
 //! `Response` (WHATWG Fetch §5.5).
 
+use super::New;
 use super::body::{BodyCell, How};
 use super::headers::{Headers, HeadersCell, fill};
 use super::request::unframe;
@@ -167,7 +168,12 @@ fn status<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<u16> {
 impl<'js> Response<'js> {
     /// `new Response(body, init)`
     #[qjs(constructor)]
-    pub fn new(ctx: Ctx<'js>, body: Opt<Value<'js>>, init: Opt<Value<'js>>) -> Result<Self> {
+    pub(crate) fn new(
+        ctx: Ctx<'js>,
+        _: New,
+        body: Opt<Value<'js>>,
+        init: Opt<Value<'js>>,
+    ) -> Result<Self> {
         let mut response = Self::made(200, HeaderMap::new(), BodyCell::default());
         response.init(&ctx, &init)?;
         if let Some(body) = &body.0

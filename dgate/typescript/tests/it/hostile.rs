@@ -51,11 +51,12 @@ fn survives(source: &str) {
                     faults.is_sorted_by_key(|fault| (fault.line, fault.column)),
                     "{faults:?}"
                 );
+                assert!(faults.len() <= 100);
                 for fault in faults {
                     let failed = fault.message.contains("the compiler failed");
                     assert!(!failed, "{fault} on:\n{source}");
                     assert!(fault.line >= 1 && fault.column >= 1, "{fault:?}");
-                    dgate_typescript::frame(source, fault.line, fault.column);
+                    let _ = dgate_typescript::frame(source, fault.line, fault.column);
                 }
             }
         }
@@ -190,7 +191,7 @@ fn deep_nesting_is_survived() {
         .iter()
         .map(|&(open, middle, close)| ("", open, middle, close));
     for (prefix, open, middle, close) in all.chain(prefixed.iter().copied()) {
-        for depth in [20, 200, 1900, 20_000] {
+        for depth in [20, 1900, 8000] {
             let closed = format!(
                 "{prefix}{}{middle}{}",
                 open.repeat(depth),
