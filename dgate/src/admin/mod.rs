@@ -3,6 +3,7 @@
 mod metrics;
 mod problem;
 mod resources;
+mod revisions;
 
 pub use metrics::Metrics;
 
@@ -181,6 +182,8 @@ fn router(shared: Shared) -> Router {
         .route("/export", get(resources::export))
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
+        .route("/revision", get(revisions::list))
+        .route("/revision/{id}", get(revisions::one))
         .route("/{kind}", get(resources::list))
         .route(
             "/{kind}/{name}",
