@@ -1,9 +1,10 @@
-//! The Admin API over its socket: single resources, lists, conditions, refusals; bundles in a file
-//! of their own.
+//! The Admin API over its socket: single resources, lists, conditions, refusals; bundles and
+//! revisions in files of their own.
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
 mod bundles;
+mod revisions;
 
 use dgate_tests::client::{Reply, ask, get};
 use dgate_tests::gateway::{TestGateway, call, proxy_to};

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
@@ -124,6 +124,35 @@ impl Place {
     /// # Panics
     /// With what it wrote, if it does not come up.
     pub fn serve(self, args: &[&str]) -> Process {
+        let mut process = self.begin(args);
+        process.proxy = process.address_in("proxy listens");
+        process.admin = process.address_in("Admin API listens");
+        process
+    }
+
+    /// Runs `dgate serve`, whose configuration names these addresses, and waits until it takes
+    /// connections: for a log that says nothing of it.
+    ///
+    /// # Panics
+    /// With what it wrote, if it does not come up.
+    pub fn serve_on(self, proxy: SocketAddr, admin: SocketAddr) -> Process {
+        let mut process = self.begin(&[]);
+        (process.proxy, process.admin) = (proxy, admin);
+        let deadline = Instant::now() + PATIENCE;
+        for address in [proxy, admin] {
+            while TcpStream::connect(address).is_err() {
+                assert!(
+                    Instant::now() < deadline && process.is_running(),
+                    "it does not listen on {address}: {}",
+                    process.output()
+                );
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        process
+    }
+
+    fn begin(self, args: &[&str]) -> Process {
         let all: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
         let mut child = self.spawn(&all, Stdio::null());
         let log = Arc::new(Log::default());
@@ -132,16 +161,13 @@ impl Place {
             let log = log.clone();
             move || log.follow(stderr)
         });
-        let mut process = Process {
+        Process {
             child,
             place: self,
             log,
             proxy: SocketAddr::from(([0, 0, 0, 0], 0)),
             admin: SocketAddr::from(([0, 0, 0, 0], 0)),
-        };
-        process.proxy = process.address_in("proxy listens");
-        process.admin = process.address_in("Admin API listens");
-        process
+        }
     }
 
     fn spawn(&self, args: &[&str], stdout: Stdio) -> Child {

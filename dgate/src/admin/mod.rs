@@ -1,9 +1,14 @@
 //! The Admin API: floor 9. Everything goes through [`Control`](crate::control::Control); nothing here keeps state.
 
+mod logs;
 mod metrics;
 mod problem;
 mod resources;
+mod revisions;
 
+#[cfg(feature = "cli")]
+pub use logs::LogLayer;
+pub use logs::LogRing;
 pub use metrics::Metrics;
 
 use crate::config::{AdminConfig, ListenAddr};
@@ -21,6 +26,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// An Admin API to open beside a gateway, on loopback only: it has no authentication yet.
@@ -28,6 +34,7 @@ use tokio::task::JoinHandle;
 pub struct Admin {
     address: String,
     config: AdminConfig,
+    logs: LogRing,
 }
 
 impl Admin {
@@ -36,6 +43,7 @@ impl Admin {
         Self {
             address: address.into(),
             config: AdminConfig::default(),
+            logs: LogRing::default(),
         }
     }
 
@@ -57,11 +65,18 @@ impl Admin {
         self
     }
 
+    /// Shows these lines under `/api/v1/logs`; without them it has none.
+    pub fn logs(mut self, lines: LogRing) -> Self {
+        self.logs = lines;
+        self
+    }
+
     /// As a configuration says.
     pub(crate) fn configured(address: ListenAddr, config: AdminConfig) -> Self {
         Self {
             address: address.to_string(),
             config,
+            logs: LogRing::default(),
         }
     }
 
@@ -104,11 +119,14 @@ impl Admin {
         let address = listener.local_addr().map_err(io)?;
         let status = Arc::new(Status::default());
         let config = Arc::new(ArcSwap::from_pointee(self.config));
+        let (open, closed) = watch::channel(());
         let shared = Shared {
             gateway: gateway.clone(),
             status: status.clone(),
             config: config.clone(),
             metrics: Metrics::install(),
+            logs: self.logs,
+            closed,
         };
         let app = router(shared).into_make_service_with_connect_info::<SocketAddr>();
         let task = tokio::spawn(async move {
@@ -121,6 +139,7 @@ impl Admin {
             status,
             config,
             task,
+            _open: open,
         })
     }
 }
@@ -131,7 +150,12 @@ pub struct Running {
     status: Arc<Status>,
     config: Arc<ArcSwap<AdminConfig>>,
     task: JoinHandle<()>,
+    /// Answers that have no end of their own end with it.
+    _open: watch::Sender<()>,
 }
+
+/// Gives an error once the Admin API is closed.
+type Closed = watch::Receiver<()>;
 
 impl Running {
     /// The address bound.
@@ -173,6 +197,8 @@ struct Shared {
     status: Arc<Status>,
     config: Arc<ArcSwap<AdminConfig>>,
     metrics: Metrics,
+    logs: LogRing,
+    closed: Closed,
 }
 
 fn router(shared: Shared) -> Router {
@@ -181,6 +207,9 @@ fn router(shared: Shared) -> Router {
         .route("/export", get(resources::export))
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
+        .route("/logs", get(logs::logs))
+        .route("/revision", get(revisions::list))
+        .route("/revision/{id}", get(revisions::one))
         .route("/{kind}", get(resources::list))
         .route(
             "/{kind}/{name}",

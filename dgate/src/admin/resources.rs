@@ -16,10 +16,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-type Answer = Result<Response, Refusal>;
+pub(super) type Answer = Result<Response, Refusal>;
 
 /// The largest page of a list; more is clamped.
-const MAX_LIMIT: usize = 1000;
+pub(super) const MAX_LIMIT: usize = 1000;
 
 fn kind(text: &str) -> Result<Kind, Refusal> {
     Kind::parse(text).ok_or_else(|| {
@@ -51,7 +51,7 @@ fn key(path: &[String]) -> Result<Key, Refusal> {
 }
 
 /// The query string of a call; one that does not fit is a problem, as a body is.
-pub(super) struct Query<T>(T);
+pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
     type Rejection = Refusal;
@@ -323,6 +323,8 @@ pub(super) struct ApplyQuery {
     #[serde(default)]
     prune: bool,
     expected_revision: Option<u64>,
+    #[serde(default)]
+    message: String,
 }
 
 /// `POST /api/v1/apply`
@@ -339,7 +341,11 @@ pub(super) async fn apply(
         expected_revision: query.expected_revision,
         ..Options::default()
     };
-    let applied = commit(&shared, ChangeSet::bundle(bundle), options).await?;
+    let change = ChangeSet {
+        message: query.message,
+        ..ChangeSet::bundle(bundle)
+    };
+    let applied = commit(&shared, change, options).await?;
     Ok(Json(applied.to_json()).into_response())
 }
 

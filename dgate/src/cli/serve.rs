@@ -1,7 +1,7 @@
 //! `dgate serve`: reads the configuration, starts everything in order, obeys signals.
 
 use super::{ConfigFile, INVALID, complain, demo, logging};
-use crate::admin::{Admin, Running};
+use crate::admin::{Admin, LogRing, Running};
 use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
 use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle};
 use crate::server::{Inherited, Listen, Server};
@@ -29,7 +29,7 @@ impl Serve {
             Ok(loaded) => loaded,
             Err(error) => return refused(&error.into()),
         };
-        let _log = logging::init(&loaded.config.log);
+        let (_log, lines) = logging::init(&loaded.config.log);
         // The workers have runtimes of their own: this one is for the Admin API and signals.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -37,7 +37,7 @@ impl Serve {
             .enable_all()
             .build();
         let result = match runtime {
-            Ok(runtime) => runtime.block_on(self.serve(loaded)),
+            Ok(runtime) => runtime.block_on(self.serve(loaded, lines)),
             Err(source) => Err(StartError::Io {
                 what: "start the runtime".to_owned(),
                 source,
@@ -49,7 +49,7 @@ impl Serve {
         }
     }
 
-    async fn serve(self, loaded: Loaded) -> Result<(), StartError> {
+    async fn serve(self, loaded: Loaded, lines: LogRing) -> Result<(), StartError> {
         let mut signals = Signals::new().map_err(StartError::io("signal handlers"))?;
         let config = loaded.config.clone();
         if let Some(storage) = &config.storage {
@@ -84,7 +84,8 @@ impl Serve {
                     None => std::net::TcpListener::bind(address.get())
                         .map_err(StartError::io(format!("Admin API on {address}")))?,
                 };
-                Some((Admin::configured(address, config.admin.clone()), listener))
+                let admin = Admin::configured(address, config.admin.clone());
+                Some((admin.logs(lines), listener))
             }
             Limit::None => None,
         };

@@ -97,6 +97,12 @@ pub struct Change {
     pub key: Key,
 }
 
+impl Change {
+    pub(super) fn to_json(&self) -> Json {
+        json!({"op": self.op, "kind": self.key.kind.singular(), "key": self.key.path()})
+    }
+}
+
 impl Applied {
     /// What was deleted, for the log: the first ten, and how many more.
     pub(super) fn deleted(&self) -> Option<String> {
@@ -122,11 +128,7 @@ impl Applied {
 
     /// The answer of `apply`.
     pub fn to_json(&self) -> Json {
-        let changes: Vec<_> = self
-            .changes
-            .iter()
-            .map(|c| json!({"op": c.op, "kind": c.key.kind.singular(), "key": c.key.path()}))
-            .collect();
+        let changes: Vec<_> = self.changes.iter().map(Change::to_json).collect();
         let mut answer = json!({"revision": self.revision, "changes": changes});
         self.add_warnings(&mut answer);
         answer
@@ -237,6 +239,7 @@ pub(super) fn plan(
     current: &State,
     change: ChangeSet,
     options: &Options,
+    now: OffsetDateTime,
 ) -> Result<(Option<Planned>, Applied), Rejection> {
     if let Some(expected) = options.expected_revision
         && expected != current.revision()
@@ -246,7 +249,6 @@ pub(super) fn plan(
             expected,
         });
     }
-    let now = OffsetDateTime::now_utc();
     let mut next = current.clone();
     let mut located = BTreeMap::new();
     let mut changes = Vec::new();

@@ -2,18 +2,23 @@
 //! state, committed as a whole, numbered, compiled and swapped in; nothing half-applies.
 
 mod change;
+mod history;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
+pub use history::{Changed, Revision};
 
 use crate::resource::State;
 use crate::snapshot::{Compiler, Globals, Snapshot};
 use arc_swap::ArcSwap;
+use history::History;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 /// The state, and the snapshot that serves traffic. One writer at a time; readers wait for nobody.
 pub struct Control {
     state: Mutex<Arc<State>>,
+    history: Mutex<History>,
     compiler: Mutex<Compiler>,
     snapshot: Arc<ArcSwap<Snapshot>>,
 }
@@ -30,6 +35,7 @@ impl Control {
             .map_err(|p| Rejection::from_problems(p, &|_| None))?;
         Ok(Self {
             state: Mutex::new(state),
+            history: Mutex::default(),
             compiler: Mutex::new(compiler),
             snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
         })
@@ -38,6 +44,16 @@ impl Control {
     /// The state as of the last commit.
     pub fn state(&self) -> Arc<State> {
         self.state.lock().clone()
+    }
+
+    /// The last 1000 commits, newest first.
+    pub fn revisions(&self) -> Vec<Arc<Revision>> {
+        self.history.lock().newest_first()
+    }
+
+    /// One of the last 1000 commits.
+    pub fn revision(&self, id: u64) -> Option<Arc<Revision>> {
+        self.history.lock().get(id)
     }
 
     /// The plugins that resources may use.
@@ -59,7 +75,9 @@ impl Control {
     pub fn apply(&self, change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
         let compiler = self.compiler.lock();
         let current = self.state();
-        let (next, mut applied) = change::plan(&current, change, options)?;
+        let (author, message) = (change.author.clone(), change.message.clone());
+        let now = OffsetDateTime::now_utc();
+        let (next, mut applied) = change::plan(&current, change, options, now)?;
         let Some((mut next, located)) = next else {
             return Ok(applied);
         };
@@ -82,6 +100,7 @@ impl Control {
         }
         tracing::info!(
             revision = next.revision(),
+            author,
             changes = applied.changes.len(),
             deleted = applied.deleted().map(tracing::field::display),
             "configuration changed"
@@ -90,6 +109,14 @@ impl Control {
             let (namespace, module) = (&*warning.key.namespace, &*warning.key.name);
             tracing::warn!(namespace, module, detail = %warning.detail, "a module looks wrong");
         }
+        // Before the state: whoever reads its number finds the record.
+        self.history.lock().note(Revision {
+            id: next.revision(),
+            created_at: now,
+            author,
+            message,
+            changes: history::changed(&applied.changes, &current, &next),
+        });
         self.snapshot.store(Arc::new(snapshot));
         *self.state.lock() = Arc::new(next);
         Ok(applied)

@@ -386,7 +386,16 @@ impl http_body::Body for Recorded {
             }
             Some(Err(cause)) => {
                 let kind = ErrorKind::of(cause).unwrap_or(ErrorKind::UpstreamReset);
-                tracing::warn!(exchange.id = self.done.as_ref().map(|d| d.record.ctx.id()), error = %cause, error.kind = kind.code(), "answer cut off");
+                let ctx = self.done.as_ref().map(|d| &d.record.ctx);
+                let route = ctx.and_then(|c| c.route());
+                tracing::warn!(
+                    exchange.id = ctx.map(|c| c.id()),
+                    namespace = route.map(|r| &*r.namespace),
+                    route = route.map(|r| &*r.name),
+                    error.kind = kind.code(),
+                    error = %cause,
+                    "answer cut off"
+                );
                 self.end(Some(kind));
             }
             None => self.end(None),
