@@ -27,6 +27,8 @@ mod raw;
 mod services;
 mod slot;
 mod store;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod trace;
 mod vm;
