@@ -140,7 +140,7 @@ impl<'js> Context<'js> {
             return Ok(url.clone());
         }
         let href = match &self.request {
-            Some(request) => request.borrow().href(),
+            Some(request) => request.try_borrow()?.href(),
             None => String::new(),
         };
         let vm = vm(&ctx)?;
@@ -158,7 +158,7 @@ impl<'js> Context<'js> {
             return Ok(query.clone());
         }
         let href = match &self.request {
-            Some(request) => request.borrow().href(),
+            Some(request) => request.try_borrow()?.href(),
             None => String::new(),
         };
         let search = href.split_once('?').map_or("", |(_, search)| search);

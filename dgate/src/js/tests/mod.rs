@@ -44,5 +44,5 @@ async fn text(answer: Flow<Response>) -> Result<String, dgate_core::Error> {
     };
     let body = response.into_body().collect().await;
     let body = body.map_err(|e| dgate_core::Error::classify(e.into()))?;
-    Ok(String::from_utf8(body.to_bytes().into()).unwrap())
+    Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
