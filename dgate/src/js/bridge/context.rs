@@ -2,7 +2,7 @@
 
 use super::request::Request;
 use super::response::Response;
-use crate::js::vm::{Call, vm};
+use crate::js::vm::{Call, throw_dom, vm};
 use rquickjs::class::Trace;
 use rquickjs::{Array, Class, Ctx, Exception, IntoJs, JsLifetime, Object, Result, Value};
 use std::sync::Arc;
@@ -302,9 +302,10 @@ impl<'js> Context<'js> {
         let vm = vm(&ctx)?;
         let glue = vm.glue.borrow();
         let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
-        self.call
-            .background
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if self.call.closed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(throw_dom(&ctx, "AbortError", "the request has ended"));
+        }
+        vm.background_begins(&self.call);
         glue.until.call((work, self.call.id as f64))
     }
 }

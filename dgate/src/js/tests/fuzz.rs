@@ -24,7 +24,7 @@ const FUZZER: &str = include_str!("fuzz.js");
 /// Calls in one invocation.
 const STEPS: usize = 1500;
 
-fn variable(name: &str, default: u64) -> u64 {
+pub(super) fn variable(name: &str, default: u64) -> u64 {
     let given = std::env::var(name).ok();
     given.and_then(|v| v.parse().ok()).unwrap_or(default)
 }
