@@ -15,7 +15,9 @@ export async function requestModifier(ctx) {
 
 export async function responseModifier(ctx) {
   const upstream = await ctx.response.text();
-  return Response.json({ order: ctx.state.order, plan: ctx.state.plan, upstream }, { headers: ctx.response.headers });
+  const headers = new Headers(ctx.response.headers);
+  headers.delete("content-type");
+  return Response.json({ order: ctx.state.order, plan: ctx.state.plan, upstream }, { headers });
 }
 
 export function errorHandler(ctx, error) {

@@ -15,6 +15,7 @@ mod http2;
 mod layers;
 mod limits;
 mod modules;
+mod parity;
 mod routing;
 mod sensitive;
 mod state;

@@ -316,7 +316,7 @@ fn tls<'js>(ctx: &Ctx<'js>, client: &Object<'js>, call: &Call) -> Result<()> {
         return Ok(());
     };
     let object = Object::new(ctx.clone())?;
-    object.set("version", tls.version.as_ref() as &str)?;
+    object.set("version", tls.version)?;
     if let Some(sni) = &tls.sni {
         object.set("sni", sni.as_ref() as &str)?;
     }
