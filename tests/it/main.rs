@@ -16,6 +16,7 @@ mod layers;
 mod limits;
 mod logs;
 mod modules;
+mod parity;
 mod routing;
 mod sensitive;
 mod state;

@@ -209,7 +209,9 @@ fn awaited<'js>(
         PromiseState::Pending => {
             let glue = vm.glue.borrow();
             let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
-            vm.register();
+            if let Some(call) = &*vm.current.borrow() {
+                vm.register(call);
+            }
             glue.watch.call::<_, ()>((promise, id as f64))?;
             Ok(None)
         }

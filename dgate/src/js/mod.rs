@@ -2,8 +2,8 @@
 //! [`dgate_core::ModuleLayer`] carries it as a native plugin.
 //!
 //! ```no_run
-//! use dgate::core::{ModuleLayer, Pipeline, Upstream};
-//! # async fn run() -> Result<(), dgate::core::BoxError> {
+//! use dgate::{ModuleLayer, Pipeline, Upstream};
+//! # async fn run() -> Result<(), dgate::BoxError> {
 //! let orders = Pipeline::builder()
 //!     .layer(ModuleLayer::new(dgate::js::JsModule::load("enrich.ts").await?))
 //!     .service(Upstream::builder().endpoint("http://10.0.0.1:8080").build()?);
@@ -27,6 +27,8 @@ mod raw;
 mod services;
 mod slot;
 mod store;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod trace;
 mod vm;

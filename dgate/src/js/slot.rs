@@ -288,6 +288,14 @@ impl Slot {
         let begun = self.clock.arm(left);
         vm.current.replace(Some(call.clone()));
         let mut result = work(ctx, vm).map_err(|e| failure(ctx, e, limits.memory));
+        // What a hook that failed has put into `ctx.state` is there for error handlers, as a plugin's is.
+        let failed = matches!(result, Err(Failure::Thrown(_)));
+        let context = vm.contexts.borrow().get(&call.id).cloned();
+        if let (true, Some(context)) = (failed, context)
+            && context.borrow().store_state(ctx).is_err()
+        {
+            ctx.catch();
+        }
         let interrupted = self.clock.tripped.load(Relaxed);
         let spent = self.clock.now() - begun;
         call.spent.store(before + spent, Relaxed);

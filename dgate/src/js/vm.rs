@@ -416,14 +416,19 @@ impl<'js> Vm<'js> {
         Ok(())
     }
 
-    /// Makes the running invocation known by its number, for [`Self::settle`] and [`Self::background_ended`].
-    pub(crate) fn register(&self) {
-        if let Some(call) = &*self.current.borrow() {
-            call.registered.store(true, Relaxed);
+    /// Makes an invocation known by its number, for [`Self::settle`] and [`Self::background_ended`].
+    pub(crate) fn register(&self, call: &Arc<Call>) {
+        if !call.registered.swap(true, Relaxed) {
             self.calls
                 .borrow_mut()
                 .insert(call.id, Arc::downgrade(call));
         }
+    }
+
+    /// Notes that work of an invocation goes on after its answer, until [`Self::background_ended`].
+    pub(crate) fn background_begins(&self, call: &Arc<Call>) {
+        self.register(call);
+        call.background.fetch_add(1, Relaxed);
     }
 
     fn known(&self, id: u64) -> Option<Arc<Call>> {
@@ -441,7 +446,9 @@ impl<'js> Vm<'js> {
     /// Notes that work in the background has ended.
     pub(crate) fn background_ended(&self, id: u64) -> Option<Arc<Call>> {
         let call = self.known(id)?;
-        call.background.fetch_sub(1, Relaxed);
+        // A promise with a `then` of its own may say so more than once.
+        let less = |count: u32| count.checked_sub(1);
+        let _ = call.background.fetch_update(Relaxed, Relaxed, less);
         call.waker.wake();
         Some(call)
     }

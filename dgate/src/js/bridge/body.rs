@@ -18,7 +18,6 @@ use rquickjs::{
     Result, String as JsString, Value,
 };
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 /// A body that Rust streams; empty while an operation has it, and after it was read.
 pub(crate) type Shared = Arc<Mutex<Option<Body>>>;
@@ -405,7 +404,7 @@ impl<'js> OutBody<'js> {
                 let glue = vm.glue.borrow();
                 let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
                 let pumped: Value = glue.pump.call((stream, sink))?;
-                call.background.fetch_add(1, Relaxed);
+                vm.background_begins(&call);
                 glue.until.call::<_, ()>((pumped, call.id as f64))?;
                 Ok(Body::new(Received(receive)))
             }

@@ -2,7 +2,7 @@
 
 use super::request::Request;
 use super::response::Response;
-use crate::js::vm::{Call, vm};
+use crate::js::vm::{Call, throw_dom, vm};
 use rquickjs::class::Trace;
 use rquickjs::{Array, Class, Ctx, Exception, IntoJs, JsLifetime, Object, Result, Value};
 use std::sync::Arc;
@@ -140,7 +140,7 @@ impl<'js> Context<'js> {
             return Ok(url.clone());
         }
         let href = match &self.request {
-            Some(request) => request.borrow().href(),
+            Some(request) => request.try_borrow()?.href(),
             None => String::new(),
         };
         let vm = vm(&ctx)?;
@@ -158,7 +158,7 @@ impl<'js> Context<'js> {
             return Ok(query.clone());
         }
         let href = match &self.request {
-            Some(request) => request.borrow().href(),
+            Some(request) => request.try_borrow()?.href(),
             None => String::new(),
         };
         let search = href.split_once('?').map_or("", |(_, search)| search);
@@ -302,9 +302,10 @@ impl<'js> Context<'js> {
         let vm = vm(&ctx)?;
         let glue = vm.glue.borrow();
         let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
-        self.call
-            .background
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if self.call.closed.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(throw_dom(&ctx, "AbortError", "the request has ended"));
+        }
+        vm.background_begins(&self.call);
         glue.until.call((work, self.call.id as f64))
     }
 }
@@ -315,7 +316,7 @@ fn tls<'js>(ctx: &Ctx<'js>, client: &Object<'js>, call: &Call) -> Result<()> {
         return Ok(());
     };
     let object = Object::new(ctx.clone())?;
-    object.set("version", tls.version.as_ref() as &str)?;
+    object.set("version", tls.version)?;
     if let Some(sni) = &tls.sni {
         object.set("sni", sni.as_ref() as &str)?;
     }

@@ -4,7 +4,7 @@ use super::New;
 use super::text;
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use rquickjs::class::Trace;
-use rquickjs::function::{Constructor, Func, Opt};
+use rquickjs::function::{Constructor, Func, Opt, This};
 use rquickjs::{
     Class, Coerced, Ctx, Exception, Filter, FromJs, Function, IntoJs, JsLifetime, Object, Result,
     String as JsString, Value,
@@ -32,45 +32,62 @@ impl Headers {
         Ok(headers)
     }
 
+    // Arguments are read before the object is borrowed: their `toString` may use it.
+
     /// Adds a value.
     pub fn append<'js>(
-        &mut self,
+        this: This<Class<'js, Self>>,
         ctx: Ctx<'js>,
         name: Coerced<String>,
         value: Value<'js>,
     ) -> Result<()> {
         let (name, value) = (header_name(&ctx, &name.0)?, header_value(&ctx, &value)?);
-        append(&ctx, &mut self.map, name, value)
+        append(&ctx, &mut this.try_borrow_mut()?.map, name, value)
     }
 
     /// Puts a value in place of all of that name.
     pub fn set<'js>(
-        &mut self,
+        this: This<Class<'js, Self>>,
         ctx: Ctx<'js>,
         name: Coerced<String>,
         value: Value<'js>,
     ) -> Result<()> {
         let (name, value) = (header_name(&ctx, &name.0)?, header_value(&ctx, &value)?);
-        match self.map.try_insert(name, value) {
+        match this.try_borrow_mut()?.map.try_insert(name, value) {
             Ok(_) => Ok(()),
             Err(_) => Err(Exception::throw_range(&ctx, "too many headers")),
         }
     }
 
     /// Removes all values of a name.
-    pub fn delete(&mut self, ctx: Ctx<'_>, name: Coerced<String>) -> Result<()> {
-        self.map.remove(header_name(&ctx, &name.0)?);
+    pub fn delete<'js>(
+        this: This<Class<'js, Self>>,
+        ctx: Ctx<'js>,
+        name: Coerced<String>,
+    ) -> Result<()> {
+        this.try_borrow_mut()?
+            .map
+            .remove(header_name(&ctx, &name.0)?);
         Ok(())
     }
 
     /// The values of a name joined by `, `, or null.
-    pub fn get<'js>(&self, ctx: Ctx<'js>, name: Coerced<String>) -> Result<Value<'js>> {
-        joined(&ctx, &self.map, &header_name(&ctx, &name.0)?)
+    pub fn get<'js>(
+        this: This<Class<'js, Self>>,
+        ctx: Ctx<'js>,
+        name: Coerced<String>,
+    ) -> Result<Value<'js>> {
+        joined(&ctx, &this.try_borrow()?.map, &header_name(&ctx, &name.0)?)
     }
 
     /// Whether there is a value.
-    pub fn has(&self, ctx: Ctx<'_>, name: Coerced<String>) -> Result<bool> {
-        Ok(self.map.contains_key(header_name(&ctx, &name.0)?))
+    pub fn has<'js>(
+        this: This<Class<'js, Self>>,
+        ctx: Ctx<'js>,
+        name: Coerced<String>,
+    ) -> Result<bool> {
+        let name = header_name(&ctx, &name.0)?;
+        Ok(this.try_borrow()?.map.contains_key(name))
     }
 
     /// The values of `Set-Cookie`, one by one.

@@ -234,7 +234,7 @@ impl<'js> Request<'js> {
         let (mut request, inherited) = match &other {
             Some(other) => {
                 // A Request from which a second one is made gives its body to it.
-                let other = other.borrow();
+                let other = other.try_borrow()?;
                 let url = match &other.url {
                     Address::Text(text) => text.clone(),
                     Address::Origin { .. } => other.href(),
@@ -308,7 +308,7 @@ impl<'js> Request<'js> {
             }
             None => {
                 if let (Some(other), true) = (&other, inherited) {
-                    let mut other = other.borrow_mut();
+                    let mut other = other.try_borrow_mut()?;
                     if !other.body.is_null() {
                         if bodiless && field("method")?.is_some() {
                             return Err(Exception::throw_type(

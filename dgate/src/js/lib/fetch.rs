@@ -43,7 +43,7 @@ fn fetch<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Array<
     let vm = vm(&ctx)?;
     let call = vm.call(&ctx, "fetch")?;
     call.count_fetch(&ctx)?;
-    let outgoing = request.borrow_mut().outgoing(&ctx)?;
+    let outgoing = request.try_borrow_mut()?.outgoing(&ctx)?;
     let Outgoing {
         method,
         url,

@@ -96,7 +96,7 @@ fn map_stack(ctx: Ctx<'_>, stack: String) -> Result<String> {
 }
 
 fn signal_of<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Value<'js>> {
-    match request.borrow().signal_if_any() {
+    match request.try_borrow()?.signal_if_any() {
         Some(signal) => Ok(signal),
         None => ().into_js(&ctx),
     }

@@ -4,7 +4,7 @@
 //! `dgate`, `dgate/state` and their siblings are imported by users; names with a colon only by ours.
 
 pub(super) mod cache;
-mod crypto;
+pub(super) mod crypto;
 pub(super) mod fetch;
 mod host;
 mod secrets;

@@ -34,12 +34,17 @@ fn record<'js>(ctx: &Ctx<'js>, url: &Url) -> Result<Array<'js>> {
     let port_end = end(Position::AfterPort);
     // The path of a URL without host that begins with two slashes is written with `/.` before it.
     let path_start = url.as_str().len() - url[Position::AfterPath..].len() - url.path().len();
+    // Without a password `url` 2.5 would have the `@` of `http://user@host/` for one, and panic in debug builds.
+    let (password_start, password_end) = match url.password() {
+        Some(_) => (end(Position::BeforePassword), end(Position::AfterPassword)),
+        None => (end(Position::AfterUsername), end(Position::AfterUsername)),
+    };
     let offsets = [
         end(Position::AfterScheme),
         end(Position::BeforeUsername),
         end(Position::AfterUsername),
-        end(Position::BeforePassword),
-        end(Position::AfterPassword),
+        password_start,
+        password_end,
         end(Position::BeforeHost),
         end(Position::AfterHost),
         end(Position::BeforePort),
