@@ -4,6 +4,8 @@ mod check;
 mod demo;
 mod healthcheck;
 mod logging;
+#[cfg(feature = "js")]
+mod module;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
@@ -37,6 +39,12 @@ enum Command {
     ///
     /// Prints every error as `file:line:col: message`. Exit code 0 when all is well, 78 when not.
     Check(check::Check),
+    /// Write modules: types for the editor, one request, tests
+    #[cfg(feature = "js")]
+    Module {
+        #[command(subcommand)]
+        command: module::Module,
+    },
     /// Ask a running gateway whether it is ready; exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completion script of a shell
@@ -61,6 +69,8 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        #[cfg(feature = "js")]
+        Command::Module { command } => command.run(),
         Command::Healthcheck(healthcheck) => healthcheck.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dgate", &mut std::io::stdout());

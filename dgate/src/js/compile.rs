@@ -93,7 +93,17 @@ impl Engine {
         state: Option<Arc<dyn StateStore>>,
         secrets: Option<Arc<dyn SecretStore>>,
     ) -> Self {
-        Self(Services::new(state, secrets))
+        Self(Services::new(state, secrets, None))
+    }
+
+    /// The same in a world that is played.
+    #[cfg(feature = "cli")]
+    pub(crate) fn within(
+        outside: Arc<dyn super::outside::Outside>,
+        state: Option<Arc<dyn StateStore>>,
+        secrets: Option<Arc<dyn SecretStore>>,
+    ) -> Self {
+        Self(Services::new(state, secrets, Some(outside)))
     }
 
     /// Compiles all modules of a namespace; those that did not change stay as they are in `previous`.

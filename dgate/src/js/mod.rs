@@ -23,6 +23,7 @@ mod invocation;
 mod lib;
 mod load;
 mod module;
+mod outside;
 mod raw;
 mod services;
 mod slot;
@@ -33,7 +34,11 @@ mod vm;
 
 pub use compile::{Engine, Fault, Modules, Source};
 pub use load::LoadError;
+#[cfg(feature = "cli")]
+pub(crate) use load::family;
 pub use module::JsModule;
+#[cfg(feature = "cli")]
+pub(crate) use outside::{Outside, Said};
 pub use store::{
     Document, MemorySecrets, MemoryState, Page, Query, SecretStore, StateStore, StoreError,
 };
