@@ -28,10 +28,14 @@ mod raw;
 mod services;
 mod slot;
 mod store;
+#[cfg(feature = "cli")]
+pub(crate) mod testing;
 mod threads;
 mod trace;
 mod vm;
 
+#[cfg(feature = "cli")]
+pub(crate) use compile::siblings;
 pub use compile::{Engine, Fault, Modules, Source};
 pub use load::LoadError;
 #[cfg(feature = "cli")]

@@ -3,6 +3,7 @@
 mod run;
 mod show;
 mod sources;
+mod test;
 mod types;
 
 use clap::Subcommand;
@@ -25,6 +26,13 @@ pub(super) enum Module {
     /// The response goes to stdout, what the module logs and throws to stderr. Exit code 0, 1 when the module failed,
     /// 78 when it does not compile.
     Run(run::Run),
+    /// Run the tests of modules: *.test.ts and *.test.js
+    ///
+    /// A test file imports `dgate/test`, which brings `test`, `expect`, `gateway`, `upstream` and `mockFetch`. The
+    /// gateways in it are real ones, the network is played.
+    ///
+    /// Exit code 0 when all passed, 1 when one failed or there is none, 78 when a test file does not compile.
+    Test(test::Test),
 }
 
 impl Module {
@@ -32,6 +40,7 @@ impl Module {
         match self {
             Self::Types(types) => types.run(),
             Self::Run(run) => run.run(),
+            Self::Test(test) => test.run(),
         }
     }
 }

@@ -119,7 +119,7 @@ impl Run {
             },
         };
         let mut sources = Sources::default();
-        let name = match sources.add(&self.file) {
+        let name = match sources.add(&self.file, None) {
             Ok(name) => name,
             Err(error) => return failed(&error.to_string()),
         };

@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::gateway::StartError;
+use crate::js::Fault;
 use dgate_typescript::frame;
 use regex::Regex;
 use std::collections::HashMap;
@@ -38,6 +39,18 @@ fn lines(path: &Path, line: u32, column: u32) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     // What was saved since then may be shorter.
     ((line as usize) <= text.split('\n').count()).then(|| frame(&text, line, column))
+}
+
+/// What is wrong with a module, with the lines it is about.
+pub(in crate::cli) fn fault(file: &Path, fault: &Fault) -> String {
+    let Some((line, column)) = fault.position else {
+        return format!("{}: {}", file.display(), fault.detail);
+    };
+    let text = format!("{}:{line}:{column}: {}", file.display(), fault.detail);
+    match lines(file, line, column) {
+        Some(lines) => format!("{text}\n{lines}"),
+        None => text,
+    }
 }
 
 /// An error of configuration or modules, each with the lines it is about.

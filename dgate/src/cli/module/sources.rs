@@ -2,35 +2,60 @@
 
 use super::show::Texts;
 use crate::config::Files;
-use crate::js::{LoadError, family};
+use crate::js::{LoadError, family, siblings};
 use crate::resource::{Language, Module};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Modules by name, each with its file.
+/// Modules by name, each with its file; one whose source was given has none.
 #[derive(Default)]
-pub(in crate::cli) struct Sources(BTreeMap<String, (PathBuf, Module)>);
+pub(super) struct Sources(BTreeMap<String, (Option<PathBuf>, Module)>);
 
 impl Sources {
-    /// Adds a file and what it imports; gives its name.
-    pub(super) fn add(&mut self, file: &Path) -> Result<String, LoadError> {
+    /// Adds a file and what it imports; gives its name, which is the file's if none is given.
+    pub(super) fn add(&mut self, file: &Path, name: Option<String>) -> Result<String, LoadError> {
         let folder = file.parent().unwrap_or(Path::new(""));
-        let family = family(file)?;
-        let first = family.first().map(|m| m.name.clone()).unwrap_or_default();
-        for module in family {
-            let path = match module.name == first {
-                true => file.to_owned(),
-                false => beside(folder, &module),
+        let mut first = None;
+        for mut module in family(file)? {
+            let path = match first {
+                None => file.to_owned(),
+                Some(_) => file_of(folder, &module.name, Some(&module)),
             };
-            self.0.insert(module.name.clone(), (path, module));
+            if first.is_none() {
+                module.name = name.clone().unwrap_or(module.name);
+                first = Some(module.name.clone());
+            }
+            self.0.insert(module.name.clone(), (Some(path), module));
         }
-        Ok(first)
+        Ok(first.unwrap_or_default())
+    }
+
+    /// Adds a source that is in no file; what it imports is looked for in `folder`.
+    pub(super) fn add_text(
+        &mut self,
+        folder: &Path,
+        name: &str,
+        language: Language,
+        text: String,
+    ) -> Result<(), String> {
+        let module = Module::new("default", name, language, text);
+        for sibling in siblings(&module) {
+            let stem = sibling.trim_end_matches(".ts").trim_end_matches(".js");
+            let files = ["ts", "js"].map(|extension| folder.join(format!("{stem}.{extension}")));
+            if let Some(file) = files.iter().find(|f| f.is_file())
+                && !self.0.contains_key(stem)
+            {
+                self.add(file, None).map_err(|e| e.to_string())?;
+            }
+        }
+        self.0.insert(name.to_owned(), (None, module));
+        Ok(())
     }
 
     /// The files by the name that stack traces have for them.
     pub(super) fn texts(&self) -> Texts {
-        let each = self.0.values().map(|(path, _)| path.clone());
+        let each = self.0.values().filter_map(|(path, _)| path.clone());
         Texts::new(each)
     }
 
@@ -39,7 +64,9 @@ impl Sources {
         let mut files = Files::new();
         let mut list = Vec::with_capacity(self.0.len());
         for (at, (name, (path, module))) in self.0.iter().enumerate() {
-            files.insert(format!("/modules/{at}/source"), path.clone());
+            if let Some(path) = path {
+                files.insert(format!("/modules/{at}/source"), path.clone());
+            }
             let kind = match module.language {
                 Language::JavaScript => "javascript",
                 _ => "typescript",
@@ -54,11 +81,11 @@ impl Sources {
     }
 }
 
-/// Where a module was found that another one imports.
-fn beside(folder: &Path, module: &Module) -> PathBuf {
-    let extension = match module.language {
-        Language::JavaScript => "js",
+/// The file of a module that another one in `folder` imports.
+pub(super) fn file_of(folder: &Path, name: &str, module: Option<&Module>) -> PathBuf {
+    let extension = match module.map(|m| m.language) {
+        Some(Language::JavaScript) => "js",
         _ => "ts",
     };
-    folder.join(format!("{}.{extension}", module.name))
+    folder.join(format!("{name}.{extension}"))
 }
