@@ -419,11 +419,16 @@ impl<'js> Vm<'js> {
     /// Makes the running invocation known by its number, for [`Self::settle`] and [`Self::background_ended`].
     pub(crate) fn register(&self) {
         if let Some(call) = &*self.current.borrow() {
-            call.registered.store(true, Relaxed);
-            self.calls
-                .borrow_mut()
-                .insert(call.id, Arc::downgrade(call));
+            self.register_call(call);
         }
+    }
+
+    /// The same for one that may not be running.
+    pub(crate) fn register_call(&self, call: &Arc<Call>) {
+        call.registered.store(true, Relaxed);
+        self.calls
+            .borrow_mut()
+            .insert(call.id, Arc::downgrade(call));
     }
 
     fn known(&self, id: u64) -> Option<Arc<Call>> {

@@ -405,6 +405,7 @@ impl<'js> OutBody<'js> {
                 let glue = vm.glue.borrow();
                 let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
                 let pumped: Value = glue.pump.call((stream, sink))?;
+                vm.register_call(&call);
                 call.background.fetch_add(1, Relaxed);
                 glue.until.call::<_, ()>((pumped, call.id as f64))?;
                 Ok(Body::new(Received(receive)))

@@ -302,6 +302,7 @@ impl<'js> Context<'js> {
         let vm = vm(&ctx)?;
         let glue = vm.glue.borrow();
         let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
+        vm.register_call(&self.call);
         self.call
             .background
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
