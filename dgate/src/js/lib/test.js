@@ -217,6 +217,7 @@ function caught(fn) {
   return undefined;
 }
 
+const brief = (thrown) => (thrown instanceof Error ? String(thrown) : inspect(thrown));
 const say = (name, not, shown, args) =>
   `expected ${shown} ${not ? "not " : ""}${name}${args.length > 0 ? ` ${args.map((a) => inspect(a)).join(", ")}` : ""}`;
 
@@ -227,7 +228,7 @@ function check(name, value, args, not, rejected) {
   }
   const found = rejected ? { thrown: value } : caught(value);
   if ((found !== undefined && throws(found.thrown, ...args)) !== not) return undefined;
-  const shown = found === undefined ? "the function, which throws nothing," : `what is thrown, ${inspect(found.thrown)},`;
+  const shown = found === undefined ? "the function, which throws nothing," : `what is thrown (${brief(found.thrown)})`;
   return say(name, not, shown, args);
 }
 
@@ -271,7 +272,7 @@ const later = (value, how, not) =>
       const outcome = await Promise.resolve(value).then((value) => ({ value }), (thrown) => ({ thrown }));
       let failed;
       if (how === "resolves" && "thrown" in outcome) {
-        failed = `expected a promise that resolves, and it rejects with ${inspect(outcome.thrown)}`;
+        failed = `expected a promise that resolves, and it rejects with ${brief(outcome.thrown)}`;
       } else if (how === "rejects" && "value" in outcome) {
         failed = `expected a promise that rejects, and it resolves to ${inspect(outcome.value)}`;
       } else {

@@ -163,9 +163,10 @@ impl TestFile {
     pub(crate) async fn run(&self, at: usize) -> Result<(), Failed> {
         let timeout = Duration::from_millis(self.listed.tests[at].timeout);
         self.world.things.lock().begin();
-        // JavaScript watches the time of each hook and of the test itself; this one is for what it cannot end.
-        let limit = timeout * 3 + Duration::from_secs(1);
-        let mut invocation = Invocation::new(self.slot.clone(), self.world.call(limit));
+        // JavaScript watches the time of each hook and of the test itself; these limits are for what it cannot end.
+        let wall = timeout * 3 + Duration::from_secs(1);
+        let call = self.world.limited(timeout, wall);
+        let mut invocation = Invocation::new(self.slot.clone(), call);
         let ran = invocation
             .run(move |ctx, _| natives::run(ctx, at), |_, _, _| Ok(()))
             .await;
@@ -173,7 +174,7 @@ impl TestFile {
         let ended = self.world.things.lock().end();
         // Outside the lock: it ends requests, which log.
         drop(ended);
-        ran.map_err(|failure| self.world.failed(&failure, limit))
+        ran.map_err(|failure| self.world.failed(&failure, timeout))
     }
 }
 
@@ -249,13 +250,17 @@ impl World {
 
     /// An invocation of the test's own code.
     fn call(&self, limit: Duration) -> Arc<Call> {
+        self.limited(limit, limit)
+    }
+
+    fn limited(&self, cpu: Duration, wall: Duration) -> Arc<Call> {
         let meta = Meta {
             namespace: "test".into(),
             name: self.name.clone(),
             revision: 0,
             limits: Limits {
-                cpu: limit,
-                wall: limit,
+                cpu,
+                wall,
                 memory: MEMORY,
                 fetches: u32::MAX,
             },
@@ -272,7 +277,7 @@ impl World {
         let message = match failure {
             Failure::Thrown(thrown) => self.call(limit).module.describe(thrown),
             Failure::Limit(Limit::Cpu | Limit::Wall) => {
-                format!("Timeout: it took longer than {limit:?}, and could not be ended before")
+                format!("Timeout: it took longer than {limit:?}")
             }
             Failure::Limit(limit) => format!("the test reached the limit `{}`", limit.as_str()),
             Failure::Broken(what) => format!("defect of the test runner: {what}"),
