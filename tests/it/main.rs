@@ -14,6 +14,7 @@ mod hooks;
 mod http2;
 mod layers;
 mod limits;
+mod module_cli;
 mod modules;
 mod routing;
 mod sensitive;

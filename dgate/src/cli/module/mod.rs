@@ -6,6 +6,8 @@ mod sources;
 mod test;
 mod types;
 
+pub(super) use show::{Texts, report};
+
 use clap::Subcommand;
 use std::process::ExitCode;
 
