@@ -428,6 +428,11 @@ fn help_is_as_the_golden_file_has_it() {
         &["--help"][..],
         &["serve", "--help"],
         &["check", "--help"],
+        &["module", "--help"],
+        &["module", "types", "--help"],
+        &["module", "run", "--help"],
+        &["module", "test", "--help"],
+        &["dev", "--help"],
         &["healthcheck", "--help"],
         &["completions", "--help"],
     ] {

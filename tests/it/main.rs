@@ -15,6 +15,7 @@ mod http2;
 mod layers;
 mod limits;
 mod logs;
+mod module_cli;
 mod modules;
 mod parity;
 mod routing;

@@ -154,7 +154,22 @@ impl Place {
 
     fn begin(self, args: &[&str]) -> Process {
         let all: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
-        let mut child = self.spawn(&all, Stdio::null());
+        self.start(&all)
+    }
+
+    /// The same with `dgate dev` and its arguments, at ports that it chooses.
+    ///
+    /// # Panics
+    /// With what it wrote, if it does not come up.
+    pub fn dev(self, args: &[&str]) -> Process {
+        let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
+        let all = ["dev"].iter().chain(&ports).chain(args);
+        let all: Vec<&str> = all.copied().collect();
+        self.start(&all)
+    }
+
+    fn start(self, args: &[&str]) -> Process {
+        let mut child = self.spawn(args, Stdio::null());
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().expect("stderr is piped");
         std::thread::spawn({
@@ -294,8 +309,13 @@ impl Process {
 
     fn address_in(&self, what: &str) -> SocketAddr {
         let line = self.wait_for_line(what);
-        let json: Value = serde_json::from_str(&line).expect("the log is JSON");
-        let address = json["address"].as_str().and_then(|a| a.parse().ok());
+        let json: Option<Value> = serde_json::from_str(&line).ok();
+        let address = match &json {
+            Some(json) => json["address"].as_str(),
+            // Without a configuration the log is text.
+            None => line.split("address=").nth(1),
+        };
+        let address = address.and_then(|a| a.trim().parse().ok());
         address.expect("the line names the address")
     }
 }

@@ -2,8 +2,12 @@
 
 mod check;
 mod demo;
+#[cfg(feature = "js")]
+mod dev;
 mod healthcheck;
 mod logging;
+#[cfg(feature = "js")]
+mod module;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
@@ -37,6 +41,22 @@ enum Command {
     ///
     /// Prints every error as `file:line:col: message`. Exit code 0 when all is well, 78 when not.
     Check(check::Check),
+    /// Write modules: types for the editor, one request, tests
+    #[cfg(feature = "js")]
+    Module {
+        #[command(subcommand)]
+        command: module::Module,
+    },
+    /// Serve a folder of modules and take over every change when it is saved
+    ///
+    /// Each *.ts and *.js in the folder, other than tests and *.d.ts, is a module of its name. With a dgate.yaml (or
+    /// .yml, .json, .toml) there, that is the configuration. Without one, every module that has a requestHandler gets
+    /// the route /<module>/**.
+    ///
+    /// A change that is wrong is reported with its place, and the last good version goes on serving. Clients are
+    /// told what a module threw.
+    #[cfg(feature = "js")]
+    Dev(dev::Dev),
     /// Ask a running gateway whether it is ready; exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completion script of a shell
@@ -61,6 +81,10 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
+        #[cfg(feature = "js")]
+        Command::Module { command } => command.run(),
+        #[cfg(feature = "js")]
+        Command::Dev(dev) => dev.run(),
         Command::Healthcheck(healthcheck) => healthcheck.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dgate", &mut std::io::stdout());

@@ -160,7 +160,7 @@ impl Serve {
 
 /// `applied` is the bundle that the file held when it was last taken over: one that is the same changes nothing, so
 /// that what was changed through the Admin API since then stays.
-fn take_over(
+pub(super) fn take_over(
     gateway: &DGate,
     server: &Server,
     loaded: &Loaded,
@@ -204,7 +204,7 @@ fn take_over(
     Ok(())
 }
 
-fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
+pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
     let mut all: Vec<Listen> = config
         .proxy
         .listen
@@ -235,7 +235,7 @@ fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
 }
 
 /// Says why it does not start: 78 for an invalid configuration, 1 for everything else.
-fn refused(error: &StartError) -> ExitCode {
+pub(super) fn refused(error: &StartError) -> ExitCode {
     match error {
         StartError::Config(config) => {
             eprintln!("{config}");
@@ -260,14 +260,14 @@ fn refused(error: &StartError) -> ExitCode {
     }
 }
 
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hangup: Signal,
+pub(super) struct Signals {
+    pub(super) term: Signal,
+    pub(super) int: Signal,
+    pub(super) hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,

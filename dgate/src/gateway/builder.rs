@@ -28,6 +28,8 @@ pub struct Builder {
     files: Files,
     source: Option<PathBuf>,
     file: Option<PathBuf>,
+    #[cfg(all(feature = "cli", feature = "js"))]
+    engine: Option<crate::js::Engine>,
     #[cfg(feature = "admin")]
     admin: Option<crate::admin::Admin>,
 }
@@ -148,6 +150,13 @@ impl Builder {
         self
     }
 
+    /// Sets the engine of modules.
+    #[cfg(all(feature = "cli", feature = "js"))]
+    pub(crate) fn engine(mut self, engine: crate::js::Engine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
     /// Opens an Admin API when the gateway serves.
     #[cfg(feature = "admin")]
     pub fn admin(mut self, admin: crate::admin::Admin) -> Self {
@@ -175,6 +184,10 @@ impl Builder {
         crate::plugins::register(&mut self.registry);
         let globals = Settings::globals(&config);
         let mut compiler = Compiler::new(Arc::new(self.registry), globals.clone());
+        #[cfg(all(feature = "cli", feature = "js"))]
+        if let Some(engine) = self.engine {
+            compiler = compiler.with_engine(engine);
+        }
         let mut known = std::collections::HashSet::new();
         let mut wrong = Vec::new();
         for (path, own) in self.routes {

@@ -70,10 +70,13 @@ impl fmt::Display for Fault {
 }
 
 /// A source that was transpiled.
+#[derive(Clone)]
 struct Prepared {
     module: Module,
     revision: u64,
     out: Transpiled,
+    /// May import `dgate/test`.
+    test: bool,
 }
 
 impl Default for Engine {
@@ -93,7 +96,17 @@ impl Engine {
         state: Option<Arc<dyn StateStore>>,
         secrets: Option<Arc<dyn SecretStore>>,
     ) -> Self {
-        Self(Services::new(state, secrets))
+        Self(Services::new(state, secrets, None))
+    }
+
+    /// The same in a world that is played.
+    #[cfg(feature = "cli")]
+    pub(crate) fn within(
+        outside: Arc<dyn super::outside::Outside>,
+        state: Option<Arc<dyn StateStore>>,
+        secrets: Option<Arc<dyn SecretStore>>,
+    ) -> Self {
+        Self(Services::new(state, secrets, Some(outside)))
     }
 
     /// Compiles all modules of a namespace; those that did not change stay as they are in `previous`.
@@ -160,25 +173,14 @@ impl Engine {
         members: &[Arc<Prepared>],
         previous: Option<&Modules>,
     ) -> Result<Vec<(String, Arc<JsModule>)>, Vec<Fault>> {
-        let mut maps = Maps::default();
-        for one in members {
-            let extension = match one.module.language {
-                Language::JavaScript => ".js",
-                _ => ".ts",
-            };
-            let source = trace::Source {
-                extension,
-                map: one.out.map.clone(),
-            };
-            maps.insert(one.module.name.clone(), source);
-        }
-        let maps = Arc::new(maps);
+        let maps = maps(members);
         let code = bytecode(members, &maps)?;
         let memory = members.iter().map(|m| m.module.limits.memory()).max();
         let code = Arc::new(Code {
             modules: code,
             places: members.iter().map(|m| key(&m.module.name)).collect(),
             memory: memory.unwrap_or(usize::MAX),
+            test: None,
         });
         let group = Group::new(code, self.0.clone())
             .map_err(|failure| vec![loading_failed(members, &maps, &failure)])?;
@@ -244,6 +246,59 @@ impl Modules {
     }
 }
 
+fn maps(members: &[Arc<Prepared>]) -> Arc<Maps> {
+    let mut maps = Maps::default();
+    for one in members {
+        let extension = match one.module.language {
+            Language::JavaScript => ".js",
+            _ => ".ts",
+        };
+        let source = trace::Source {
+            extension,
+            map: one.out.map.clone(),
+        };
+        maps.insert(one.module.name.clone(), source);
+    }
+    Arc::new(maps)
+}
+
+/// Compiles a test, the first of these modules, with those that it imports; nothing of it has run yet.
+#[cfg(feature = "cli")]
+pub(super) fn test(modules: &[Module], memory: usize) -> Result<(Code, Arc<Maps>), Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut prepared = BTreeMap::new();
+    for (at, module) in modules.iter().enumerate() {
+        let source = Source {
+            module,
+            revision: 0,
+        };
+        match prepare(&source, None).map(Arc::unwrap_or_clone) {
+            Ok(mut one) => {
+                one.test = at == 0;
+                prepared.insert(module.name.clone(), Arc::new(one));
+            }
+            Err(found) => faults.extend(found),
+        }
+    }
+    if faults.is_empty() {
+        for one in prepared.values() {
+            check_imports(one, &prepared, &mut faults);
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let members: Vec<_> = prepared.into_values().collect();
+    let maps = maps(&members);
+    let code = Code {
+        modules: bytecode(&members, &maps)?,
+        places: Vec::new(),
+        memory,
+        test: modules.first().map(|m| key(&m.name)),
+    };
+    Ok((code, maps))
+}
+
 /// The name of a module in the engine.
 fn key(name: &str) -> String {
     format!("./{name}")
@@ -286,6 +341,7 @@ fn prepare(source: &Source<'_>, previous: Option<&Modules>) -> Result<Arc<Prepar
         module: module.clone(),
         revision: source.revision,
         out,
+        test: false,
     }))
 }
 
@@ -324,7 +380,9 @@ fn found<'a>(specifier: &str, all: &'a All) -> Option<&'a Arc<Prepared>> {
 fn check_imports(one: &Prepared, all: &All, faults: &mut Vec<Fault>) {
     for import in &one.out.imports {
         let specifier = import.specifier.as_str();
-        let exported: Option<BTreeSet<String>> = if lib::is_public(specifier) {
+        let exported: Option<BTreeSet<String>> = if lib::is_public(specifier)
+            || one.test && specifier == lib::TEST
+        {
             Some(
                 lib::exports(specifier)
                     .iter()
@@ -386,6 +444,9 @@ fn not_found(specifier: &str, all: &All) -> String {
                 format!(": did you mean `./{known}`?")
             });
             format!("there is no module `{name}` in this namespace{near}")
+        }
+        None if specifier == lib::TEST => {
+            "`dgate/test` is for tests: files *.test.ts that `dgate module test` runs".to_owned()
         }
         None => format!(
             "`{specifier}` cannot be imported: there are `./name` for modules of the namespace, and dgate, dgate/cache, dgate/crypto, dgate/secrets, dgate/state"

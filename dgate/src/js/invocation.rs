@@ -32,6 +32,9 @@ pub(super) struct Invocation {
 impl Invocation {
     pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>) -> Self {
         slot.in_flight.fetch_add(1, Relaxed);
+        if let Some(outside) = &call.module.services.outside {
+            outside.began();
+        }
         Self {
             slot,
             call,
@@ -237,6 +240,9 @@ impl Drop for Invocation {
     fn drop(&mut self) {
         self.slot.in_flight.fetch_sub(1, Relaxed);
         self.call.closed.store(true, Relaxed);
+        if let Some(outside) = &self.call.module.services.outside {
+            outside.ended();
+        }
         let waits = !self.operations.is_empty() || !self.started.is_empty();
         self.operations.clear();
         self.started.clear();

@@ -23,19 +23,28 @@ mod invocation;
 mod lib;
 mod load;
 mod module;
+mod outside;
 mod raw;
 mod services;
 mod slot;
 mod store;
+#[cfg(feature = "cli")]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod threads;
 mod trace;
 mod vm;
 
+#[cfg(feature = "cli")]
+pub(crate) use compile::siblings;
 pub use compile::{Engine, Fault, Modules, Source};
 pub use load::LoadError;
+#[cfg(feature = "cli")]
+pub(crate) use load::family;
 pub use module::JsModule;
+#[cfg(feature = "cli")]
+pub(crate) use outside::{Outside, Said};
 pub use store::{
     Document, MemorySecrets, MemoryState, Page, Query, SecretStore, StateStore, StoreError,
 };

@@ -2,6 +2,7 @@
 
 use super::group::Group;
 use super::lib::cache::Cache;
+use super::outside::Said;
 use super::services::Services;
 use super::slot::{Failure, Thrown, original};
 use super::trace::Maps;
@@ -161,8 +162,26 @@ impl Meta {
         text
     }
 
-    /// Logs what the module says or fails with.
+    /// Logs what the module says.
     pub(super) fn log(&self, exchange: &Exchange, level: &str, text: &str) {
+        self.write(exchange, level, text, false);
+    }
+
+    fn write(&self, exchange: &Exchange, level: &str, text: &str, failure: bool) {
+        if let Some(outside) = &self.services.outside {
+            outside.said(Said {
+                level: match level {
+                    "error" => "error",
+                    "warn" => "warn",
+                    "debug" | "trace" => "debug",
+                    _ => "info",
+                },
+                module: self.name.to_string(),
+                message: text.to_owned(),
+                request_id: exchange.id().to_owned(),
+                failure,
+            });
+        }
         let (namespace, module) = (&*self.namespace, &*self.name);
         let route = exchange.route().map(|r| &*r.name);
         macro_rules! event {
@@ -193,24 +212,27 @@ impl Meta {
                     "limit" => limit.as_str(), "namespace" => namespace, "module" => self.name.to_string(),
                 )
                 .increment(1);
-                self.log(
+                self.write(
                     exchange,
                     "error",
                     &format!("{hook}: {}", self.limit(*limit)),
+                    true,
                 );
             }
             Failure::Thrown(thrown) => {
-                self.log(
+                self.write(
                     exchange,
                     "error",
                     &format!("{hook}: {}", self.describe(thrown)),
+                    true,
                 );
             }
             Failure::Broken(what) => {
-                self.log(
+                self.write(
                     exchange,
                     "error",
                     &format!("{hook}: defect of the gateway: {what}"),
+                    true,
                 );
             }
         }

@@ -2,6 +2,7 @@
 //! behind `dgate/state` and `dgate/secrets`.
 
 use super::lib::cache::Cache;
+use super::outside::Outside;
 use super::store::{MemorySecrets, MemoryState, SecretStore, StateStore};
 use super::threads::Threads;
 use dgate_core::Upstream;
@@ -16,12 +17,15 @@ pub(crate) struct Services {
     pub(crate) state: Arc<dyn StateStore>,
     pub(crate) secrets: Arc<dyn SecretStore>,
     pub(super) threads: Threads,
+    /// Absent in a gateway that serves.
+    pub(crate) outside: Option<Arc<dyn Outside>>,
 }
 
 impl Services {
     pub(crate) fn new(
         state: Option<Arc<dyn StateStore>>,
         secrets: Option<Arc<dyn SecretStore>>,
+        outside: Option<Arc<dyn Outside>>,
     ) -> Arc<Self> {
         // No retries: what fails, and whether it may be sent again, is the module's business.
         let client = Upstream::builder().build();
@@ -32,6 +36,7 @@ impl Services {
             state: state.unwrap_or_else(|| Arc::new(MemoryState::default())),
             secrets: secrets.unwrap_or_else(|| Arc::new(MemorySecrets::default())),
             threads: Threads::default(),
+            outside,
         })
     }
 

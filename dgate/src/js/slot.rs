@@ -43,6 +43,8 @@ pub(super) struct Code {
     pub(super) places: Vec<String>,
     /// The largest of the group's, in bytes.
     pub(super) memory: usize,
+    /// The one that is a test and may import `dgate/test`.
+    pub(super) test: Option<String>,
 }
 
 /// See the top of this file.
@@ -151,7 +153,8 @@ impl Resolver for Names {
         _: Option<ImportAttributes<'js>>,
     ) -> rquickjs::Result<String> {
         // Modules of users have names with `./`; ours may import what users may not.
-        if lib::is_public(name) || !base.starts_with("./") && lib::exists(name) {
+        let test = name == lib::TEST && self.0.test.as_deref() == Some(base);
+        if lib::is_public(name) || test || !base.starts_with("./") && lib::exists(name) {
             return Ok(name.to_owned());
         }
         match sibling(name, |name| self.0.modules.contains_key(name)) {
@@ -387,6 +390,10 @@ fn load<'js>(ctx: &Ctx<'js>, code: &Arc<Code>) -> rquickjs::Result<()> {
     let native = Object::new(ctx.clone())?;
     bridge::install(ctx, &native)?;
     lib::install(ctx, &native)?;
+    #[cfg(feature = "cli")]
+    if code.test.is_some() {
+        super::testing::install(ctx, &native)?;
+    }
     ctx.globals().set("__native", native)?;
     let runtime = evaluate(ctx, raw::load(ctx, lib::runtime())?)?;
     let glue = Glue::read_from(&runtime)?;

@@ -100,6 +100,24 @@ impl<'js> Request<'js> {
         }
     }
 
+    /// A request with an absolute URL.
+    #[cfg(feature = "cli")]
+    pub(crate) fn made(
+        method: Method,
+        url: String,
+        headers: HeaderMap,
+        body: BodyCell<'js>,
+    ) -> Self {
+        Self {
+            method,
+            url: Address::Text(url),
+            headers: HeadersCell::Map(headers),
+            body,
+            signal: None,
+            redirect: Redirect::Follow,
+        }
+    }
+
     /// The absolute URL.
     pub(crate) fn href(&self) -> String {
         match &self.url {

@@ -29,6 +29,16 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// One of a gateway that a test made.
+    #[cfg(feature = "cli")]
+    pub(crate) fn plain(response: dgate_core::Response, url: String) -> Self {
+        Self {
+            response,
+            url,
+            redirected: false,
+        }
+    }
+
     pub(crate) fn into_value<'js>(self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
         let response = Response::fetched(self.response, self.url, self.redirected);
         Class::instance(ctx.clone(), response)?.into_js(ctx)
@@ -162,7 +172,6 @@ impl Work {
     }
 
     async fn send(&mut self) -> std::result::Result<dgate_core::Response, Fail> {
-        let target = allowed(&self.url, &self.owner.module)?;
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let mut request = http::Request::new(self.body.take().unwrap_or_else(Body::empty));
         *request.method_mut() = self.method.clone();
@@ -181,6 +190,13 @@ impl Work {
             let entry = request.headers_mut().entry(name);
             entry.or_insert(HeaderValue::from_static(value));
         }
+        if let Some(outside) = &self.owner.module.services.outside {
+            request = match outside.fetch(&self.url, request) {
+                Ok(answer) => return answer.await.map_err(Fail::type_error),
+                Err(request) => request,
+            };
+        }
+        let target = allowed(&self.url, &self.owner.module)?;
         let exchange = Exchange::new(Client::default());
         exchange.set_target(Some(target));
         exchange.attach(&mut request);

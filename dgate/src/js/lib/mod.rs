@@ -21,6 +21,9 @@ use std::sync::OnceLock;
 /// The module that brings everything in; it exports what Rust calls.
 const RUNTIME: &str = "dgate:runtime";
 
+/// What only a test may import; [`super::testing`] brings its natives.
+pub(super) const TEST: &str = "dgate/test";
+
 /// Name and source of each.
 const SOURCES: &[(&str, &str)] = &[
     (
@@ -35,6 +38,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("dgate/cache", include_str!("cache.js")),
     ("dgate/state", include_str!("state.js")),
     ("dgate/secrets", include_str!("secrets.js")),
+    #[cfg(feature = "cli")]
+    (TEST, include_str!("test.js")),
 ];
 
 /// Every source, ours and those of the subjects that bring several.
@@ -66,6 +71,17 @@ pub(super) fn exports(name: &str) -> &'static [&'static str] {
         ],
         "dgate/secrets" => &["get"],
         "dgate/state" => &["collection"],
+        TEST => &[
+            "test",
+            "it",
+            "describe",
+            "beforeEach",
+            "afterEach",
+            "expect",
+            "gateway",
+            "upstream",
+            "mockFetch",
+        ],
         _ => &[],
     }
 }

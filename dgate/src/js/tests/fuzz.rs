@@ -37,7 +37,11 @@ async fn rounds(mut one: impl AsyncFnMut(u64)) {
     while Instant::now() < end {
         let before = panics();
         one(seed).await;
-        assert_eq!(panics(), before, "a host function panicked with seed {seed}");
+        assert_eq!(
+            panics(),
+            before,
+            "a host function panicked with seed {seed}"
+        );
         seed += 1;
     }
     eprintln!("seeds {first} to {}", seed - 1);
@@ -127,7 +131,10 @@ async fn natives_and_classes_take_anything_in_any_order() {
     })
     .await;
     eprintln!("{done} rounds, {failed} ended by limits, functions/called/fine {most:?}");
-    assert!(done > failed && most.0 > 100 && most.2 > 100, "{done} {failed} {most:?}");
+    assert!(
+        done > failed && most.0 > 100 && most.2 > 100,
+        "{done} {failed} {most:?}"
+    );
 }
 
 /// A module whose hooks do anything with their context and return anything.

@@ -85,9 +85,8 @@ async fn work_in_the_background_of_an_immediate_answer_ends_with_its_promise() {
         "(ctx) => new Response(new ReadableStream({ start(c) { c.enqueue(new Uint8Array([98])); c.close(); } }))",
         "(ctx) => { const work = Promise.resolve(); work.then = (a, b) => { for (let i = 0; i < 9; i++) a(), b(); }; ctx.waitUntil(work); return 'b'; }",
     ] {
-        let source = format!(
-            "import {{ sleep }} from 'dgate'; export const requestHandler = {handler};"
-        );
+        let source =
+            format!("import {{ sleep }} from 'dgate'; export const requestHandler = {handler};");
         let module = compiled(&module(source));
         assert_eq!(answer(&module).await.unwrap(), "b", "{handler}");
         eprintln!("{handler}");
