@@ -165,7 +165,10 @@ impl Place {
         let ports = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"];
         let all = ["dev"].iter().chain(&ports).chain(args);
         let all: Vec<&str> = all.copied().collect();
-        self.start(&all)
+        let mut process = self.start(&all);
+        process.proxy = process.address_in("proxy listens");
+        process.admin = process.address_in("Admin API listens");
+        process
     }
 
     fn start(self, args: &[&str]) -> Process {

@@ -73,8 +73,16 @@ fn problem_saying(error: &Error, detail: &str, request_id: &str) -> Response {
     for (name, value) in error.headers() {
         headers.append(name, value.clone());
     }
+    if error.kind() == ErrorKind::BodyTooLarge {
+        response.extensions_mut().insert(BodyRefused);
+    }
     response
 }
+
+/// Marks the answer to a request whose body is not read to its end: an HTTP/1.1 connection ends with it, and a
+/// server should say so (RFC 9112 §9.6).
+#[derive(Clone, Copy, Debug)]
+pub struct BodyRefused;
 
 /// Turns every error of the stack inside into its answer: the outermost layer of a stack that is mounted
 /// where errors must be `Infallible`, such as an axum router. [`crate::layer::TraceLayer`] does it too.

@@ -6,15 +6,16 @@ use url::Url;
 
 /// See the top of this file.
 pub(crate) trait Outside: Send + Sync + 'static {
-    /// Answers a `fetch` in place of the network; permissions are not looked at. What it fails with becomes the
-    /// message of a `TypeError`. `None`: the request goes to the network.
-    fn fetch(
-        &self,
-        url: &Url,
-        request: Request,
-    ) -> Result<BoxFuture<Result<Response, String>>, Request> {
-        let _ = url;
-        Err(request)
+    /// Whether [`Self::fetch`] answers, and no request goes to the network.
+    fn is_network(&self) -> bool {
+        false
+    }
+
+    /// Answers a `fetch`; permissions are not looked at. What it fails with becomes the message of a `TypeError`.
+    fn fetch(&self, url: &Url, request: Request) -> BoxFuture<Result<Response, String>> {
+        drop(request);
+        let message = format!("there is no network for {url}");
+        Box::pin(std::future::ready(Err(message)))
     }
 
     /// Hears what a module wrote to `console`, and what it failed with.

@@ -36,6 +36,7 @@ use std::{
 use axum_core::body::Body;
 use bytes::Bytes;
 use dgate_core::exchange::ClientTls;
+use dgate_core::reply::BodyRefused;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONNECTION};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::{
@@ -792,7 +793,7 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
             let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connect && response.status().is_success());
             // The rest of a body that was refused is not read: the connection ends, and the client should know.
-            let refused = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
+            let refused = response.extensions().get::<BodyRefused>().is_some();
             if (state.is_closing() || refused) && !tunnel {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }

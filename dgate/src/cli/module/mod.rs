@@ -27,7 +27,7 @@ pub(super) enum Module {
     ///
     /// The response goes to stdout, what the module logs and throws to stderr. Exit code 0, 1 when the module failed,
     /// 78 when it does not compile.
-    Run(run::Run),
+    Run(Box<run::Run>),
     /// Run the tests of modules: *.test.ts and *.test.js
     ///
     /// A test file imports `dgate/test`, which brings `test`, `expect`, `gateway`, `upstream` and `mockFetch`. The

@@ -190,11 +190,11 @@ impl Work {
             let entry = request.headers_mut().entry(name);
             entry.or_insert(HeaderValue::from_static(value));
         }
-        if let Some(outside) = &self.owner.module.services.outside {
-            request = match outside.fetch(&self.url, request) {
-                Ok(answer) => return answer.await.map_err(Fail::type_error),
-                Err(request) => request,
-            };
+        if let Some(outside) = &self.owner.module.services.outside
+            && outside.is_network()
+        {
+            let answer = outside.fetch(&self.url, request).await;
+            return answer.map_err(Fail::type_error);
         }
         let target = allowed(&self.url, &self.owner.module)?;
         let exchange = Exchange::new(Client::default());

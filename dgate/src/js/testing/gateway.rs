@@ -138,18 +138,18 @@ impl Heard {
 }
 
 impl Outside for Heard {
-    fn fetch(
-        &self,
-        url: &Url,
-        request: Request,
-    ) -> Result<BoxFuture<Result<Response, String>>, Request> {
+    fn is_network(&self) -> bool {
+        true
+    }
+
+    fn fetch(&self, url: &Url, request: Request) -> BoxFuture<Result<Response, String>> {
         let (world, url) = (self.world.clone(), url.to_string());
-        Ok(Box::pin(async move {
+        Box::pin(async move {
             match world.upgrade() {
                 Some(world) => super::play::serve(&world, 0, url, request).await,
                 None => Err("the test has ended".to_owned()),
             }
-        }))
+        })
     }
 
     fn said(&self, said: Said) {
