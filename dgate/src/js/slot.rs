@@ -7,15 +7,14 @@
 use super::bridge;
 use super::lib;
 use super::module::HOOKS;
-use super::raw::{self, Bytecode};
+use super::raw::{self, Bytecode, Memory};
 use super::vm::{Call, Glue, HookFunctions, Limit, Rejection, Settled, Started, Vm, vm};
 use dgate_core::Error;
 use parking_lot::Mutex;
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
 use rquickjs::{
-    CaughtError, Context, Ctx, Function, Module, Object, Promise, Runtime, Value,
-    promise::PromiseState,
+    CaughtError, Context, Ctx, Function, Module, Object, Promise, Value, promise::PromiseState,
 };
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,6 +50,7 @@ pub(super) struct Code {
 pub(super) struct Slot {
     context: Context,
     clock: Arc<Clock>,
+    memory: Arc<Memory>,
     retired: AtomicBool,
     entered: AtomicBool,
     pub(super) in_flight: AtomicU32,
@@ -197,7 +197,7 @@ impl Slot {
     /// Makes the runtime and evaluates the group's modules.
     pub(super) fn new(code: &Arc<Code>) -> Result<Self, Failure> {
         let broken = |e: rquickjs::Error| Failure::Broken(e.to_string());
-        let runtime = Runtime::new().map_err(broken)?;
+        let (runtime, memory) = raw::runtime(code.memory).map_err(broken)?;
         let clock = Clock::new();
         runtime.set_max_stack_size(STACK);
         let watched = clock.clone();
@@ -218,12 +218,12 @@ impl Slot {
         let slot = Self {
             context,
             clock,
+            memory,
             retired: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
         };
         slot.load(code)?;
-        slot.context.runtime().set_memory_limit(code.memory);
         Ok(slot)
     }
 
@@ -235,7 +235,10 @@ impl Slot {
                 if self.clock.tripped.load(Relaxed) {
                     return Err(Failure::Limit(Limit::Cpu));
                 }
-                result.map_err(|e| failure(&ctx, e, code.memory))
+                if self.memory.exceeded() {
+                    return Err(Failure::Limit(Limit::Memory));
+                }
+                result.map_err(|e| failure(&ctx, e))
             })
         }));
         loaded.unwrap_or_else(|_| Err(Failure::Broken("loading panicked".to_owned())))
@@ -290,7 +293,7 @@ impl Slot {
         *self.clock.cpu.lock() = None;
         let begun = self.clock.arm(left);
         vm.current.replace(Some(call.clone()));
-        let mut result = work(ctx, vm).map_err(|e| failure(ctx, e, limits.memory));
+        let mut result = work(ctx, vm).map_err(|e| failure(ctx, e));
         // What a hook that failed has put into `ctx.state` is there for error handlers, as a plugin's is.
         let failed = matches!(result, Err(Failure::Thrown(_)));
         let context = vm.contexts.borrow().get(&call.id).cloned();
@@ -317,6 +320,10 @@ impl Slot {
             self.clock.arm(GRACE);
             drain(ctx, &self.clock);
             result = Err(Failure::Limit(Limit::Cpu));
+        }
+        // The engine's own error can be caught, and lost with the job that it ends.
+        if self.memory.exceeded() {
+            result = Err(Failure::Limit(Limit::Memory));
         }
         if let Some(limit) = call.exceeded.get() {
             result = Err(Failure::Limit(*limit));
@@ -465,7 +472,7 @@ fn functions<'js>(exports: &Object<'js>) -> rquickjs::Result<HookFunctions<'js>>
 }
 
 /// Turns what the engine reports into ours; an exception is taken out of the context.
-pub(super) fn failure<'js>(ctx: &Ctx<'js>, error: rquickjs::Error, memory: usize) -> Failure {
+pub(super) fn failure<'js>(ctx: &Ctx<'js>, error: rquickjs::Error) -> Failure {
     let thrown = match CaughtError::from_error(ctx, error) {
         CaughtError::Error(rquickjs::Error::Allocation) => return Failure::Limit(Limit::Memory),
         CaughtError::Error(other) => {
@@ -474,10 +481,6 @@ pub(super) fn failure<'js>(ctx: &Ctx<'js>, error: rquickjs::Error, memory: usize
                 message: other.to_string(),
                 ..Thrown::default()
             }));
-        }
-        // With no memory left for an error object the engine throws null.
-        CaughtError::Value(value) if value.is_null() && nearly_full(ctx, memory) => {
-            return Failure::Limit(Limit::Memory);
         }
         caught => thrown(ctx, caught),
     };
@@ -488,12 +491,6 @@ pub(super) fn failure<'js>(ctx: &Ctx<'js>, error: rquickjs::Error, memory: usize
         }
         _ => Failure::Thrown(Box::new(thrown)),
     }
-}
-
-fn nearly_full(ctx: &Ctx<'_>, memory: usize) -> bool {
-    // What the failed call held may be freed already: half of the limit still in use is telling.
-    let probe = Object::new(ctx.clone()).is_err();
-    probe || memory == 0
 }
 
 /// Reads an exception without running more of the module than its getters.

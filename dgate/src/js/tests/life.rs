@@ -1,11 +1,11 @@
 //! Code that means harm, and invocations that end at any moment: nobody else notices.
 
 use super::fuzz::{panics, variable};
-use super::{answer, compiled, exchange, module};
+use super::{answer, compiled, exchange, module, text};
 use crate::js::JsModule;
 use crate::js::slot::Slot;
 use dgate_core::hook::Hooks;
-use dgate_core::{Body, Request};
+use dgate_core::{Body, ErrorKind, Request};
 use http_body_util::BodyExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -89,7 +89,6 @@ async fn work_in_the_background_of_an_immediate_answer_ends_with_its_promise() {
             format!("import {{ sleep }} from 'dgate'; export const requestHandler = {handler};");
         let module = compiled(&module(source));
         assert_eq!(answer(&module).await.unwrap(), "b", "{handler}");
-        eprintln!("{handler}");
         idle(&module).await;
     }
 }
@@ -169,4 +168,95 @@ async fn invocations_that_end_at_random_moments_disturb_no_other() {
     assert!(answered > 100 && cancelled > 100);
     let slot = idle(&module).await;
     assert!(slot.memory() < 8 << 20, "{} bytes", slot.memory());
+}
+
+/// Ends by this limit however often it is asked, and a new slot answers.
+async fn ends_by(limit: &str, body: &str) {
+    let source = format!(
+        "import {{ sleep }} from 'dgate'; export const requestHandler = async (ctx) => {{ if (await ctx.request.text()) return 'fine'; {body} }};"
+    );
+    let mut module = module(source);
+    module.limits.memory = Some(dgate_core::units::Size::mib(8));
+    module.limits.wall = Some(dgate_core::units::Duration::from_secs(20));
+    let module = compiled(&module);
+    for _ in 0..3 {
+        let error = match answer(&module).await {
+            Err(error) => error,
+            Ok(text) => panic!("{body}: {text}"),
+        };
+        let wanted = format!("`{limit}`");
+        let told = error.kind() == ErrorKind::ModuleLimit && error.detail().contains(&wanted);
+        assert!(told, "{body}: {error:?}");
+        let request = Request::new(Body::from("well?"));
+        let answer = text(module.request_handler(&exchange(), request).await).await;
+        assert_eq!(answer.unwrap(), "fine", "after {body}");
+    }
+}
+
+#[tokio::test]
+async fn memory_ends_wherever_it_runs_out() {
+    let grow = [
+        "const a = []; for (;;) a.push({});",
+        "const a = []; for (;;) a.push({ a });",
+        "const a = []; for (;;) a.push(new Uint8Array(1 << 16));",
+        "const a = []; for (;;) a.push(() => a);",
+        "const a = []; for (;;) a.push(new Promise(() => {}));",
+        "const a = []; for (let i = 0; ; i++) a.push('x' + i);",
+        "const a = {}; for (let i = 0; ; i++) a['x' + i] = i;",
+        "const a = []; for (;;) a.push(new Headers({ b: 'c' }));",
+        "const a = []; for (;;) a.push(new Response('x'.repeat(99)).body);",
+        "const h = new Headers(); globalThis.h = h; const a = []; globalThis.a = a; for (;;) a.push({});",
+    ];
+    for body in grow {
+        for before in ["", "await null;", "await sleep(0);"] {
+            ends_by("memory", &format!("{before} {body}")).await;
+        }
+    }
+    ends_by("memory", "const s = new ReadableStream({ pull(c) { const a = []; for (;;) a.push({}); } }); await s.getReader().read();").await;
+    ends_by(
+        "memory",
+        "setTimeout(() => { const a = []; for (;;) a.push({}); }, 1); await new Promise(() => {});",
+    )
+    .await;
+    ends_by("memory", "const a = []; const f = async () => { for (;;) { a.push({}); await null; } }; await Promise.all([f(), f()]);").await;
+    ends_by("memory", "const a = []; const f = (x) => { a.push(x); return Promise.resolve().then(f).then(f); }; await f();").await;
+    ends_by("memory", "const a = []; async function* g() { for (;;) yield a.push({}); } for await (const _ of g());").await;
+}
+
+#[tokio::test]
+async fn the_stack_ends_wherever_it_runs_out() {
+    for body in [
+        "const f = (n) => 1 + f(n + 1); f(0);",
+        "const f = async (n) => { await f(n + 1); }; await f(0);",
+        "const f = async () => { try { return await f(); } finally { f(); throw 1; } }; await f();",
+        "async function* g() { yield* g(); } for await (const _ of g());",
+        "const f = () => new Promise((r) => r({ get then() { return f(); } })); await f();",
+        "const f = () => structuredClone({ get a() { return f(); } }); f();",
+        "const o = { toString: () => new Headers({ a: o }).get('a') }; `${o}`;",
+        "const o = { toJSON: () => JSON.stringify(o) }; JSON.stringify(o);",
+        "const p = new Proxy({}, { get: () => p.x }); p.x;",
+        "const f = () => new ReadableStream({ start: f }); f();",
+        "let a = []; for (let i = 0; i < 20000; i++) a = [a]; return a;",
+        "let a = []; for (let i = 0; i < 20000; i++) a = [a]; structuredClone(a);",
+        "JSON.parse('['.repeat(200000));",
+    ] {
+        // From several depths, since each function needs another amount of it.
+        for depth in [0, 1, 2, 3, 5, 8, 13, 21] {
+            let mut module = module(format!(
+                "const down = (n, f) => (n ? down(n - 1, f) : f());
+                export const requestHandler = (ctx) => ctx.params.fine ?? down({depth}, async () => {{ {body} return 'survived'; }});
+                export const responseModifier = () => {{}};"
+            ));
+            module.limits.cpu = Some(dgate_core::units::Duration::from_millis(200));
+            module.limits.wall = Some(dgate_core::units::Duration::from_secs(1));
+            let module = compiled(&module);
+            // Some catch what they caused themselves: whatever comes, the process lives and nothing is our defect.
+            if let Err(error) = answer(&module).await {
+                assert_ne!(error.kind(), ErrorKind::Internal, "{body}: {error:?}");
+            }
+            let response = dgate_core::Response::new(Body::from("x"));
+            let answer = text(module.response_modifier(&exchange(), response).await).await;
+            assert_eq!(answer.unwrap(), "x", "after {body}");
+        }
+    }
 }
