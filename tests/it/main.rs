@@ -12,6 +12,7 @@ mod floors;
 mod forwarding;
 mod hooks;
 mod http2;
+mod js;
 mod layers;
 mod limits;
 mod logs;
