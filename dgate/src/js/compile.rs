@@ -6,7 +6,7 @@
 
 use super::group::Group;
 use super::lib;
-use super::module::{HOOKS, Hook, Host, Inner, JsModule, Limits, Meta, Permissions};
+use super::module::{HOOKS, Hook, Inner, JsModule, Limits, Meta, Permissions};
 use super::raw::{self, Bytecode};
 use super::services::Services;
 use super::slot::{Code, Failure, Slot, Thrown, sibling};
@@ -208,11 +208,11 @@ impl Engine {
                     fetches: module.limits.fetches(),
                 },
                 permissions: Permissions {
-                    net: module
-                        .permissions
-                        .net
-                        .as_ref()
-                        .map(|hosts| hosts.iter().map(|h| Host::parse(h)).collect()),
+                    // An entry that is none was refused when the resource was read; it allows nothing.
+                    net: module.permissions.net.as_ref().map(|entries| {
+                        let parsed = entries.iter().map(|entry| entry.parse());
+                        parsed.filter_map(Result::ok).collect()
+                    }),
                     state: module.permissions.state.clone(),
                     secrets: module.permissions.secrets.clone(),
                 },

@@ -338,6 +338,10 @@ impl Hooks for JsModule {
         let (mut parts, mut body) = req.into_parts();
         if self.has(Hook::RequestModifier) {
             let spare_headers = self.lenient().then(|| parts.headers.clone());
+            if self.has(Hook::ErrorHandler) {
+                // Its own error handler is asked when this hook fails, and sees the request as it came.
+                ctx.vars().insert(Head::of(&parts, ctx));
+            }
             let (cell, spare) = Spare::of(body);
             let (method, uri) = (parts.method.clone(), parts.uri.clone());
             let headers = std::mem::take(&mut parts.headers);

@@ -1,8 +1,10 @@
 //! Modules of a program: from a file, without resources.
 
+use super::compile::siblings;
 use super::{Engine, Fault, JsModule, Source};
+use crate::config::read_source;
 use crate::resource::{Language, Module};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -41,7 +43,7 @@ impl JsModule {
     }
 
     fn load_now(path: &Path) -> Result<Self, LoadError> {
-        let modules = family(path)?;
+        let modules: Vec<_> = family(path)?.into_iter().map(|one| one.module).collect();
         let name = modules.first().map(|m| m.name.clone()).unwrap_or_default();
         Self::compile(&name, &modules)
     }
@@ -72,42 +74,49 @@ impl JsModule {
     }
 }
 
-/// A module and the files beside it that it imports, directly or not.
-pub(crate) fn family(path: &Path) -> Result<Vec<Module>, LoadError> {
+/// The extensions of modules, in the order in which they are looked for.
+const EXTENSIONS: [&str; 4] = ["ts", "js", "mts", "mjs"];
+
+/// The file in a folder that `./name`, `./name.ts` or `./name.js` means.
+pub(crate) fn beside(folder: &Path, specifier: &str) -> Option<PathBuf> {
+    let name = specifier.strip_prefix("./").unwrap_or(specifier);
+    let stem = name
+        .strip_suffix(".ts")
+        .or_else(|| name.strip_suffix(".js"))
+        .unwrap_or(name);
+    let files = EXTENSIONS.map(|extension| folder.join(format!("{stem}.{extension}")));
+    files.into_iter().find(|file| file.is_file())
+}
+
+/// A module with its file.
+pub(crate) struct InFile {
+    pub(crate) path: PathBuf,
+    pub(crate) module: Module,
+}
+
+/// A module, and after it the files beside it that it imports, directly or not. Each is named by its file.
+pub(crate) fn family(path: &Path) -> Result<Vec<InFile>, LoadError> {
     let folder = path.parent().unwrap_or(Path::new(""));
-    let mut known: BTreeMap<String, usize> = BTreeMap::new();
-    let mut modules = Vec::new();
+    let mut known = BTreeSet::new();
+    let mut found = Vec::new();
     let mut waiting = vec![path.to_owned()];
     while let Some(path) = waiting.pop() {
-        let name = path
-            .file_stem()
-            .map(|s| s.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        if known.contains_key(&name) {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if !known.insert(name.to_string()) {
             continue;
         }
-        let text = std::fs::read_to_string(&path).map_err(|source| LoadError::Read {
+        let text = read_source(&path).map_err(|source| LoadError::Read {
             path: path.clone(),
             source,
         })?;
-        let language = match path.extension().is_some_and(|e| e == "js" || e == "mjs") {
-            true => Language::JavaScript,
-            false => Language::TypeScript,
+        let language = match path.extension().and_then(|e| e.to_str()) {
+            Some("js" | "mjs") => Language::JavaScript,
+            _ => Language::TypeScript,
         };
-        let module = Module::new("default", &name, language, text);
-        for wanted in super::compile::siblings(&module) {
-            let stem = wanted
-                .strip_suffix(".ts")
-                .or_else(|| wanted.strip_suffix(".js"))
-                .unwrap_or(&wanted);
-            let files = [
-                folder.join(format!("{stem}.ts")),
-                folder.join(format!("{stem}.js")),
-            ];
-            waiting.extend(files.into_iter().find(|f| f.is_file()));
-        }
-        known.insert(name, modules.len());
-        modules.push(module);
+        let module = Module::new("default", &*name, language, text);
+        // One that is not there is what the engine says of the import.
+        waiting.extend(siblings(&module).iter().filter_map(|s| beside(folder, s)));
+        found.push(InFile { path, module });
     }
-    Ok(modules)
+    Ok(found)
 }

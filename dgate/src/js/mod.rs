@@ -41,7 +41,7 @@ pub(crate) use compile::siblings;
 pub use compile::{Engine, Fault, Modules, Source};
 pub use load::LoadError;
 #[cfg(feature = "cli")]
-pub(crate) use load::family;
+pub(crate) use load::{InFile, beside, family};
 pub use module::JsModule;
 #[cfg(feature = "cli")]
 pub(crate) use outside::{Outside, Said};

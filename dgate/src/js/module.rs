@@ -7,11 +7,9 @@ use super::services::Services;
 use super::slot::{Failure, Thrown, original};
 use super::trace::Maps;
 use super::vm::{Call, Limit};
-use crate::resource::{Isolation, OnError};
+use crate::resource::{Isolation, NetPermission, OnError};
 use dgate_core::hook::HookSet;
 use dgate_core::{Error, ErrorKind, Exchange, Target};
-use ipnet::IpNet;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,62 +63,11 @@ pub(crate) struct Limits {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Permissions {
     /// Absent: public addresses.
-    pub(crate) net: Option<Vec<Host>>,
+    pub(crate) net: Option<Vec<NetPermission>>,
     /// Absent: the namespace's own.
     pub(crate) state: Option<Vec<String>>,
     /// Absent: none.
     pub(crate) secrets: Option<Vec<String>>,
-}
-
-/// `host`, `host:port`, `*.host`, an address or a network.
-#[derive(Clone, Debug)]
-pub(crate) struct Host {
-    name: String,
-    network: Option<IpNet>,
-    port: Option<u16>,
-}
-
-impl Host {
-    /// Reads one entry of `permissions.net`.
-    pub(crate) fn parse(text: &str) -> Self {
-        let (name, port) = match text.rsplit_once(':') {
-            Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-                match port.parse() {
-                    Ok(port) => (name, Some(port)),
-                    Err(_) => (text, None),
-                }
-            }
-            _ => (text, None),
-        };
-        let name = name
-            .strip_prefix('[')
-            .and_then(|n| n.strip_suffix(']'))
-            .unwrap_or(name);
-        let network = name
-            .parse()
-            .ok()
-            .or_else(|| name.parse().ok().map(|ip: IpAddr| ip.into()));
-        Self {
-            name: name.to_ascii_lowercase(),
-            network,
-            port,
-        }
-    }
-
-    fn covers(&self, host: &str, port: u16) -> bool {
-        if self.port.is_some_and(|p| p != port) {
-            return false;
-        }
-        if let (Some(network), Ok(ip)) = (&self.network, host.parse::<IpAddr>()) {
-            return network.contains(&ip);
-        }
-        match self.name.strip_prefix('*') {
-            Some(suffix) => {
-                host.to_ascii_lowercase().ends_with(suffix) && host.len() > suffix.len()
-            }
-            None => host.eq_ignore_ascii_case(&self.name),
-        }
-    }
 }
 
 impl Permissions {
@@ -130,7 +77,7 @@ impl Permissions {
             None => Some(target.public_only()),
             Some(hosts) => hosts
                 .iter()
-                .any(|h| h.covers(target.host(), target.port()))
+                .any(|entry| entry.allows(target.host(), target.port()))
                 .then_some(target),
         }
     }

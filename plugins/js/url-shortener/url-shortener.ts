@@ -1,5 +1,5 @@
 // Short links: POST {"url": "https://…"} makes one, GET /s/{id} follows it and counts.
-// Links are documents of the collection `links`, so they are durable and visible to the Admin API.
+// Links are documents of the collection `links`, which are in memory for now; later durable, and visible to the Admin API.
 
 import type { Context } from "dgate";
 import { createHash } from "dgate/crypto";

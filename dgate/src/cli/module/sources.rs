@@ -2,7 +2,7 @@
 
 use super::show::Texts;
 use crate::config::Files;
-use crate::js::{LoadError, family, siblings};
+use crate::js::{InFile, LoadError, beside, family, siblings};
 use crate::resource::{Language, Module};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,13 +15,8 @@ pub(super) struct Sources(BTreeMap<String, (Option<PathBuf>, Module)>);
 impl Sources {
     /// Adds a file and what it imports; gives its name, which is the file's if none is given.
     pub(super) fn add(&mut self, file: &Path, name: Option<String>) -> Result<String, LoadError> {
-        let folder = file.parent().unwrap_or(Path::new(""));
         let mut first = None;
-        for mut module in family(file)? {
-            let path = match first {
-                None => file.to_owned(),
-                Some(_) => file_of(folder, &module.name, Some(&module)),
-            };
+        for InFile { path, mut module } in family(file)? {
             if first.is_none() {
                 module.name = name.clone().unwrap_or(module.name);
                 first = Some(module.name.clone());
@@ -40,13 +35,10 @@ impl Sources {
         text: String,
     ) -> Result<(), String> {
         let module = Module::new("default", name, language, text);
-        for sibling in siblings(&module) {
-            let stem = sibling.trim_end_matches(".ts").trim_end_matches(".js");
-            let files = ["ts", "js"].map(|extension| folder.join(format!("{stem}.{extension}")));
-            if let Some(file) = files.iter().find(|f| f.is_file())
-                && !self.0.contains_key(stem)
-            {
-                self.add(file, None).map_err(|e| e.to_string())?;
+        for file in siblings(&module).iter().filter_map(|s| beside(folder, s)) {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            if !self.0.contains_key(&*stem) {
+                self.add(&file, None).map_err(|e| e.to_string())?;
             }
         }
         self.0.insert(name.to_owned(), (None, module));
@@ -79,13 +71,4 @@ impl Sources {
         }
         (list, files)
     }
-}
-
-/// The file of a module that another one in `folder` imports.
-pub(super) fn file_of(folder: &Path, name: &str, module: Option<&Module>) -> PathBuf {
-    let extension = match module.map(|m| m.language) {
-        Some(Language::JavaScript) => "js",
-        _ => "ts",
-    };
-    folder.join(format!("{name}.{extension}"))
 }

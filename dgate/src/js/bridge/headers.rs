@@ -1,6 +1,7 @@
 //! `Headers` (WHATWG Fetch §5.1): names in lower case, values as byte strings.
 
 use super::New;
+use super::request::{FRAMING, unframe};
 use super::text;
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use rquickjs::class::Trace;
@@ -245,11 +246,24 @@ pub(super) fn fill<'js>(ctx: &Ctx<'js>, map: &mut HeaderMap, init: &Value<'js>) 
     Ok(())
 }
 
+/// Fields that say how a message is framed.
+type Framing = Vec<(HeaderName, HeaderValue)>;
+
+fn framing(map: &HeaderMap) -> Framing {
+    let mut found = Framing::new();
+    for name in &FRAMING {
+        let values = map.get_all(name).into_iter();
+        found.extend(values.map(|value| (name.clone(), value.clone())));
+    }
+    found
+}
+
 /// The headers of a request or response: a map until JavaScript asks for the object.
 #[derive(Trace, JsLifetime)]
 pub(super) enum HeadersCell<'js> {
     Map(#[qjs(skip_trace)] HeaderMap),
-    Object(Class<'js, Headers>),
+    /// With what it said of the framing before JavaScript saw it.
+    Object(Class<'js, Headers>, #[qjs(skip_trace)] Framing),
 }
 
 impl<'js> HeadersCell<'js> {
@@ -257,10 +271,11 @@ impl<'js> HeadersCell<'js> {
     pub(super) fn object(&mut self, ctx: &Ctx<'js>) -> Result<Class<'js, Headers>> {
         if let Self::Map(map) = self {
             let map = std::mem::take(map);
-            *self = Self::Object(Class::instance(ctx.clone(), Headers { map })?);
+            let framing = framing(&map);
+            *self = Self::Object(Class::instance(ctx.clone(), Headers { map })?, framing);
         }
         match self {
-            Self::Object(object) => Ok(object.clone()),
+            Self::Object(object, _) => Ok(object.clone()),
             Self::Map(_) => Err(rquickjs::Error::Unknown),
         }
     }
@@ -270,16 +285,33 @@ impl<'js> HeadersCell<'js> {
         match self {
             Self::Map(map) if keep => map.clone(),
             Self::Map(map) => std::mem::take(map),
-            Self::Object(object) if keep => object.borrow().map.clone(),
-            Self::Object(object) => std::mem::take(&mut object.borrow_mut().map),
+            Self::Object(object, _) if keep => object.borrow().map.clone(),
+            Self::Object(object, _) => std::mem::take(&mut object.borrow_mut().map),
         }
+    }
+
+    /// The same for a message whose body stays as it is: so does its framing, whatever JavaScript has set. A
+    /// length that is not that of the body would be another message for whoever reads it.
+    pub(super) fn take_framed(&mut self, keep: bool) -> HeaderMap {
+        let framing = match self {
+            Self::Map(_) => None,
+            Self::Object(_, framing) => Some(std::mem::take(framing)),
+        };
+        let mut map = self.take(keep);
+        if let Some(framing) = framing {
+            unframe(&mut map);
+            for (name, value) in framing {
+                map.append(name, value);
+            }
+        }
+        map
     }
 
     /// Looks at the map.
     pub(super) fn with<R>(&self, look: impl FnOnce(&HeaderMap) -> R) -> R {
         match self {
             Self::Map(map) => look(map),
-            Self::Object(object) => look(&object.borrow().map),
+            Self::Object(object, _) => look(&object.borrow().map),
         }
     }
 
@@ -289,7 +321,7 @@ impl<'js> HeadersCell<'js> {
             Self::Map(map) => {
                 map.entry(name).or_insert(value);
             }
-            Self::Object(object) => {
+            Self::Object(object, _) => {
                 object.borrow_mut().map.entry(name).or_insert(value);
             }
         }

@@ -56,7 +56,7 @@ pub(crate) struct Outgoing<'js> {
 }
 
 /// Header fields that describe the connection or the framing, which are the gateway's business.
-const FRAMING: [http::HeaderName; 7] = [
+pub(super) const FRAMING: [http::HeaderName; 7] = [
     CONTENT_LENGTH,
     http::header::CONNECTION,
     http::header::TRANSFER_ENCODING,
@@ -141,7 +141,7 @@ impl<'js> Request<'js> {
         keep: bool,
     ) -> Result<(HeaderMap, Body)> {
         let body = self.body.take(ctx)?.into_body(ctx, vm)?;
-        Ok((self.headers.take(keep), body))
+        Ok((self.headers.take_framed(keep), body))
     }
 
     /// Takes this request, made by JavaScript, to go on in the place of the original.

@@ -77,7 +77,7 @@ impl<'js> Response<'js> {
     ) -> Result<(StatusCode, HeaderMap, Body)> {
         let status = self.checked_status(ctx)?;
         let body = self.body.take(ctx)?.into_body(ctx, vm)?;
-        Ok((status, self.headers.take(keep), body))
+        Ok((status, self.headers.take_framed(keep), body))
     }
 
     /// The response as Rust sends it.

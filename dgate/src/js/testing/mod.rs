@@ -108,7 +108,8 @@ pub(crate) enum Unloaded {
 impl TestFile {
     /// Loads a file and what it imports, and runs what is outside of its tests.
     pub(crate) async fn load(path: &Path, make: Make) -> Result<Self, Unloaded> {
-        let modules = super::family(path).map_err(Unloaded::Invalid)?;
+        let family = super::family(path).map_err(Unloaded::Invalid)?;
+        let modules: Vec<_> = family.into_iter().map(|one| one.module).collect();
         let invalid = |faults: Vec<Fault>| Unloaded::Invalid(LoadError::Invalid(faults));
         let (code, maps) = compile::test(&modules, MEMORY).map_err(invalid)?;
         let name = modules.first().map(|m| m.name.clone()).unwrap_or_default();

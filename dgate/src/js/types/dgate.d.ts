@@ -234,7 +234,7 @@ declare module "dgate" {
   export function retry<T>(attempts: number, fn: (attempt: number) => MaybePromise<T>): Promise<T>;
 }
 
-/** Durable, replicated documents: the collections of a namespace. */
+/** Documents: the collections of a namespace. In memory for now; later durable and replicated. */
 declare module "dgate/state" {
   import type { Duration } from "dgate";
 

@@ -212,12 +212,10 @@ fn invalid(path: &Path, error: &LoadError) -> String {
     let LoadError::Invalid(faults) = error else {
         return error.to_string();
     };
-    let folder = path.parent().unwrap_or(Path::new(""));
     let known = family(path).unwrap_or_default();
     let lines = faults.iter().map(|one| {
-        let module = known.iter().find(|m| m.name == one.module);
-        let file = super::sources::file_of(folder, &one.module, module);
-        fault(&file, one)
+        let known = known.iter().find(|f| f.module.name == one.module);
+        fault(known.map_or(path, |f| &f.path), one)
     });
     lines.collect::<Vec<_>>().join("\n")
 }

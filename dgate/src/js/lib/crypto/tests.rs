@@ -6,7 +6,6 @@ use super::key::{Algorithm, Data, Jwk, Key};
 use super::rsa::{Padding, Use};
 use rquickjs::loader::{BuiltinLoader, BuiltinResolver};
 use rquickjs::{CatchResultExt, Context, Ctx, Function, Module, Object, Promise, Runtime};
-use std::time::Instant;
 
 const MODULES: [(&str, &str); 3] = [
     (
@@ -189,42 +188,4 @@ fn native_functions_take_anything() {
         let fine = fuzz.call::<_, i32>((native,)).catch(&ctx).map_err(|error| error.to_string());
         assert!(fine.unwrap() > 100);
     });
-}
-
-/// Prints what the hot operations cost: `cargo test --release crypto::tests::speed -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn speed() {
-    let out = run(r#"
-        const k = await s.importKey("raw", utf8("a very secret key"), HMAC, false, ["sign", "verify"]);
-        const text = utf8("x".repeat(200)), t = await s.sign("HMAC", k, text);
-        const url = "https://example.com/a/long/path?with=query";
-        const { privateKey, publicKey } = await s.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
-        const E = { name: "ECDSA", hash: "SHA-256" }, es = await s.sign(E, privateKey, text);
-        const spki = unhex(V.rsa_spki), R = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" }, rs = unhex(V["rsa_v15_SHA-256"]), m = utf8("m");
-        const rk = await s.importKey("spki", spki, R, false, ["verify"]);
-        const ops = {
-            hash: () => c.createHash("sha256").update(url).digest("hex"), hmac: () => c.createHmac("sha256", "key").update(url).digest("hex"),
-            verify: () => s.verify("HMAC", k, t, text), sign: () => s.sign("HMAC", k, text), digest: () => s.digest("SHA-256", text),
-            import: () => s.importKey("raw", text, HMAC, false, ["verify"]), uuid: () => crypto.randomUUID(), random: () => crypto.getRandomValues(new Uint8Array(16)),
-            es256Verify: () => s.verify(E, publicKey, es, text), es256Sign: () => s.sign(E, privateKey, text),
-            rs256Verify: () => s.verify(R, rk, rs, m), rs256Import: () => s.importKey("spki", spki, R, false, ["verify"]),
-        };
-        const out = [];
-        for (const [name, op] of Object.entries(ops)) { const n = 5000, from = performance.now(); for (let i = 0; i < n; i++) await op(); out.push(`${name} ${((performance.now() - from) * 1000 / n).toFixed(2)} us`); }
-        const base = await s.importKey("raw", utf8("password"), "PBKDF2", false, ["deriveBits"]);
-        for (const [name, op] of Object.entries({
-            pbkdf2Bound: () => s.deriveBits({ name: "PBKDF2", hash: "SHA-512", salt: text, iterations: 600000 }, base, 256),
-            rsa2048: () => s.generateKey({ ...R, modulusLength: 2048, publicExponent: new Uint8Array([1, 0, 1]) }, false, ["sign"]),
-            rsa4096: () => s.generateKey({ ...R, modulusLength: 4096, publicExponent: new Uint8Array([1, 0, 1]) }, false, ["sign"]),
-        })) { const n = 5, from = performance.now(); for (let i = 0; i < n; i++) await op(); out.push(`${name} ${((performance.now() - from) / n).toFixed(0)} ms`); }
-        globalThis.out = out.join("\n");
-    "#);
-    println!("{out}");
-    let started = Instant::now();
-    let source = "globalThis.out = '';";
-    for _ in 0..20 {
-        run(source);
-    }
-    println!("whole slot from source {:?}", started.elapsed() / 20);
 }
