@@ -205,6 +205,7 @@ fn router(shared: Shared) -> Router {
     let api = Router::new()
         .route("/apply", post(resources::apply))
         .route("/export", get(resources::export))
+        .route("/rollback", post(revisions::rollback))
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
         .route("/logs", get(logs::logs))

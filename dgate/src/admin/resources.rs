@@ -3,7 +3,7 @@
 use super::Shared;
 use super::problem::Refusal;
 use crate::config::{Format, Node, parse};
-use crate::control::{Applied, ChangeSet, Options};
+use crate::control::{Applied, ChangeSet, Control, Options, Rejection};
 use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
@@ -17,6 +17,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(super) type Answer = Result<Response, Refusal>;
+
+/// Who wishes what comes through the Admin API.
+pub(super) const AUTHOR: &str = "admin";
 
 /// The largest page of a list; more is clamped.
 pub(super) const MAX_LIMIT: usize = 1000;
@@ -124,7 +127,10 @@ fn get(shared: &Shared, path: &[String]) -> Answer {
 }
 
 /// What is sent, as a tree: JSON, or YAML when the content type says so.
-fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Node, Refusal> {
+pub(super) fn body(
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Node, Refusal> {
     let bytes = bytes.map_err(|e| match e.into_response().status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -176,20 +182,21 @@ fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
     Ok(options)
 }
 
-/// Applies off the runtime: compiling takes its time.
 async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<Applied, Refusal> {
+    let change = ChangeSet {
+        author: AUTHOR.to_owned(),
+        ..change
+    };
+    change_by(shared, move |control| control.apply(change, &options)).await
+}
+
+/// Changes something off the runtime: compiling takes its time.
+pub(super) async fn change_by(
+    shared: &Shared,
+    change: impl FnOnce(&Control) -> Result<Applied, Rejection> + Send + 'static,
+) -> Result<Applied, Refusal> {
     let control = shared.gateway.control().clone();
-    let applied = tokio::task::spawn_blocking(move || {
-        control.apply(
-            ChangeSet {
-                author: "admin".to_owned(),
-                ..change
-            },
-            &options,
-        )
-    })
-    .await;
-    match applied {
+    match tokio::task::spawn_blocking(move || change(&control)).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(_) => Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

@@ -3,6 +3,7 @@
 
 mod change;
 mod history;
+mod rollback;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
 pub use history::{Changed, Revision};
