@@ -41,8 +41,10 @@ pub(super) fn send_h1(
     pools: &Arc<Pools>,
     idle: Option<Duration>,
 ) -> impl Future<Output = Result<Sent, Failure>> + Send {
-    // Queued before the future is made, which then need not hold the request.
-    let answer = h1.send.try_send_request(req);
+    // Queued before the future is made, which then need not hold the request. Quietly: the waker that the
+    // connection still has is that of its last user, and this task polls it next.
+    let H1 { send, gate, .. } = &mut *h1;
+    let answer = gate.quietly(|| send.try_send_request(req));
     drive_h1(h1, answer, pools, idle)
 }
 
