@@ -161,10 +161,18 @@ impl Exchange {
 
     /// Puts this exchange into a request, and takes over its pending upgrade.
     pub fn attach(&self, req: &mut Request) {
-        if let Some(upgrade) = req.extensions_mut().remove::<OnUpgrade>() {
+        self.adopt_upgrade(req);
+        req.extensions_mut().insert(self.clone());
+    }
+
+    /// Takes over the pending upgrade of a request that goes on with this exchange beside it.
+    pub fn adopt_upgrade(&self, req: &mut Request) {
+        let extensions = req.extensions_mut();
+        if !extensions.is_empty()
+            && let Some(upgrade) = extensions.remove::<OnUpgrade>()
+        {
             *self.0.upgrade.lock() = Some(upgrade);
         }
-        req.extensions_mut().insert(self.clone());
     }
 
     /// The request id, as in `X-Request-Id` and the logs.
