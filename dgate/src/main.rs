@@ -1,8 +1,9 @@
 //! The binary `dgate`: the builder with a configuration file, and a command line around it.
 
-/// Measured against the system's allocator in docs/performance.md.
+mod allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Mimalloc = allocator::Mimalloc;
 
 fn main() -> std::process::ExitCode {
     dgate::cli::run()
