@@ -4,6 +4,7 @@ use super::Shared;
 use super::problem::Refusal;
 use super::resources::{AUTHOR, Answer, MAX_LIMIT, Query, body, change_by};
 use crate::config::typed_at;
+use crate::control::Control;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -65,7 +66,6 @@ pub(super) async fn rollback(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let wish: Rollback = typed_at(&body(&headers, bytes)?, "").map_err(Refusal::invalid)?;
-    let back =
-        move |control: &crate::control::Control| control.rollback(wish.to, AUTHOR, &wish.message);
+    let back = move |control: &Control| control.rollback(wish.to, AUTHOR, &wish.message);
     Ok(Json(change_by(&shared, back).await?.to_json()).into_response())
 }
