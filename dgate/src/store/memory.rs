@@ -39,7 +39,9 @@ impl Store for MemoryStore {
     }
 
     fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: Visit<'_>) -> Result<(), StoreError> {
-        self.read(|map| drop(range(map, from, to).all(|(key, value)| visit(key, value))))
+        self.read(|map| {
+            let _ = range(map, from, to).all(|(key, value)| visit(key, value));
+        })
     }
 
     fn scan_back(
@@ -49,11 +51,9 @@ impl Store for MemoryStore {
         visit: Visit<'_>,
     ) -> Result<(), StoreError> {
         self.read(|map| {
-            drop(
-                range(map, from, to)
-                    .rev()
-                    .all(|(key, value)| visit(key, value)),
-            )
+            let _ = range(map, from, to)
+                .rev()
+                .all(|(key, value)| visit(key, value));
         })
     }
 

@@ -18,10 +18,14 @@
 mod memory;
 #[cfg(feature = "seal")]
 pub mod seal;
+#[cfg(feature = "sled")]
+mod sled;
 
 pub use memory::MemoryStore;
 #[cfg(feature = "seal")]
 pub use seal::{SealError, Sealer};
+#[cfg(feature = "sled")]
+pub use sled::SledStore;
 
 use std::collections::BTreeMap;
 use std::io;

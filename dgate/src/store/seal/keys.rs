@@ -5,7 +5,7 @@ use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 pub(super) type MasterKey = Zeroizing<[u8; 32]>;
@@ -94,14 +94,15 @@ pub(super) fn replace(path: &Path, keys: &[MasterKey]) -> Result<(), SealError> 
     sync_directory(path)
 }
 
-fn write_beside(path: &Path, keys: &[MasterKey]) -> Result<std::path::PathBuf, SealError> {
+fn write_beside(path: &Path, keys: &[MasterKey]) -> Result<PathBuf, SealError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".new-{}", std::process::id()));
+    // Random, since two containers on one volume may well have the same process id.
+    let mut nonce = [0; 8];
+    aws_lc_rs::rand::fill(&mut nonce).expect("the generator of aws-lc does not fail");
+    name.push(format!(".new-{}", HEXLOWER_PERMISSIVE.encode(&nonce)));
     let new = path.with_file_name(name);
     let written = (|| {
         let mut options = OpenOptions::new();
-        // Left behind by a process that died, with the same id: a container's is always the same.
-        let _ = fs::remove_file(&new);
         let mut file = options
             .write(true)
             .create_new(true)

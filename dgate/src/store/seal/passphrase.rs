@@ -19,14 +19,18 @@ const MOST_WORK: [u32; 3] = [1 << 20, 32, 64];
 
 /// Seals a backup. Takes some tenths of a second and 64 MiB, by intention.
 pub fn seal_with_passphrase(passphrase: &[u8], plain: &[u8]) -> String {
+    seal_with_work(WORK, passphrase, plain)
+}
+
+pub(super) fn seal_with_work(work: [u32; 3], passphrase: &[u8], plain: &[u8]) -> String {
     let mut salt = [0; 16];
     aws_lc_rs::rand::fill(&mut salt).expect("the generator of aws-lc does not fail");
-    let [memory, passes, lanes] = WORK;
+    let [memory, passes, lanes] = work;
     let head = format!(
         "{FORM}.{memory}-{passes}-{lanes}.{}",
         BASE64URL_NOPAD.encode(&salt)
     );
-    let key = key(passphrase, &salt, WORK).expect("a salt of 16 bytes and parameters of an RFC");
+    let key = key(passphrase, &salt, work).expect("a salt of 16 bytes and parameters of an RFC");
     let sealed = seal_with(&key, &head, plain);
     format!("{head}.{}", BASE64URL_NOPAD.encode(&sealed))
 }
