@@ -226,9 +226,16 @@ fn a_disk_that_fills_up_loses_nothing() {
         let value = store.get(format!("{n:04}").as_bytes()).unwrap().unwrap();
         assert_eq!(value, vec![n as u8; 100_000]);
     }
-    fs::remove_file(&hog).unwrap();
     store.close().unwrap();
 
+    // sled can't open without writing; trying it does no harm.
+    let refused = SledStore::open(&path, PATIENCE).err();
+    assert!(
+        matches!(refused, None | Some(StoreError::Full { .. })),
+        "{refused:?}"
+    );
+    drop((refused, file));
+    fs::remove_file(&hog).unwrap();
     let store = open(&path);
     let mut found = 0;
     let mut visit = |_: &[u8], _: &[u8]| {
