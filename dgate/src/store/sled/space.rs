@@ -22,7 +22,9 @@ pub(super) struct Free {
 }
 
 /// Asks the disk, or what a test puts in its place.
-pub(super) struct Space(Box<dyn Fn(&Path) -> io::Result<Free> + Send + Sync>);
+pub(super) struct Space(Box<Ask>);
+
+type Ask = dyn Fn(&Path) -> io::Result<Free> + Send + Sync;
 
 impl Space {
     pub(super) fn of_the_disk() -> Self {
