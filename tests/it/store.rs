@@ -16,25 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const WIDTH: u64 = 5;
 
 fn open(dir: &Path) -> SledStore {
-    SledStore::open(dir, PATIENCE).unwrap()
+    SledStore::open(dir, PATIENCE).expect("the store opens")
 }
 
 fn number(store: &dyn Store, key: &str) -> u64 {
-    let value = store.get(key.as_bytes()).unwrap();
+    let value = store.get(key.as_bytes()).expect("a sound store");
     value.map_or(0, |value| {
-        u64::from_be_bytes(value[..8].try_into().unwrap())
+        u64::from_be_bytes(value[..8].try_into().expect("8 bytes"))
     })
 }
 
 fn play(part: &str, dir: &Path) -> (Child, BufReader<ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    let mut child = Command::new(std::env::current_exe().expect("this file"))
         .args(["--ignored", "--exact", "--nocapture", part])
         .env(DIRECTORY, dir)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .unwrap();
-    let stdout = child.stdout.take().unwrap();
+        .expect("another process");
+    let stdout = child.stdout.take().expect("a pipe");
     (child, BufReader::new(stdout))
 }
 
@@ -47,8 +47,9 @@ fn said(line: &str) -> Option<u64> {
 fn say(number: u64) {
     // One write, so that a kill does not cut it in two; `println!` would be caught by the harness.
     let line = format!("\nsaid {number}\n");
-    std::io::stdout().write_all(line.as_bytes()).unwrap();
-    std::io::stdout().flush().unwrap();
+    let mut out = std::io::stdout();
+    let said = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    said.expect("somebody listens");
 }
 
 #[test]
@@ -171,7 +172,7 @@ struct Disk(tempfile::TempDir);
 
 impl Disk {
     fn new() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir().expect("a directory");
         let disk = Self(dir);
         disk.mount(&["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
             .then_some(disk)
