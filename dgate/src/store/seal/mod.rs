@@ -1,7 +1,7 @@
 //! "Encrypted at rest": [`Sealer`] turns the sensitive fields of resources into text that only this gateway's key
 //! opens, before they reach a [`Store`](super::Store). AES-256-GCM with a random nonce for each value.
 //!
-//! The master key comes from `DGATE_SECRET_KEY` or from a file that is made on the first start ([`keys`]). There may
+//! The master key comes from `DGATE_SECRET_KEY` or from a file that is made on the first start (`keys.rs`). There may
 //! be several: the first seals, all of them open. That is rotation: put a new key first ([`Sealer::rotate_file`]),
 //! start, write again whatever [`Sealer::needs_reseal`], take the old key away.
 //!
