@@ -14,9 +14,6 @@ use time::OffsetDateTime;
 /// What sled keeps in memory of what is on disk. The state is small, and the control plane has its own copy.
 const CACHE: u64 = 16 << 20;
 
-/// sled's own thread flushes as often, with a real fsync; without it, `Db::flush` alone would have to do.
-const FLUSH_EVERY_MS: u64 = 500;
-
 /// Between two looks at a lock that another process holds.
 const POLL: Duration = Duration::from_millis(50);
 
@@ -101,6 +98,8 @@ pub(super) fn open(
     let lock = lock(path, started, lock_timeout, space)?;
     refuse_if_marked(path)?;
 
+    // Opening writes: sled's own summary of its log, and the end of the segment where the log ends.
+    space.check_room(path, MARGIN / 2)?;
     let state = path.join("state");
     let until = started + lock_timeout.max(LINGER);
     let open = || -> engine::Result<Result<(Inner, u64), Trouble>> {
@@ -138,11 +137,6 @@ pub(super) fn open(
             known: record::FORMAT,
         }),
         Ok(Err(Trouble::Damaged(reason))) => Err(move_aside(path, &state, reason)),
-        // Out of space, sled panics as well: that is no damage.
-        Err(engine::Error::ReportableBug(_)) if space.free(path) < MARGIN => {
-            space.check(path, 0)?;
-            Err(damaged(path, "it does not open, on a full disk".into()))
-        }
         Err(bug @ engine::Error::ReportableBug(_)) => {
             Err(move_aside(path, &state, bug.to_string()))
         }
@@ -172,7 +166,10 @@ fn open_engine(state: &Path, until: Instant) -> engine::Result<engine::Db> {
         .mode(engine::Mode::LowSpace)
         .cache_capacity(CACHE)
         .segment_size(record::SEGMENT)
-        .flush_every_ms(Some(FLUSH_EVERY_MS));
+        // No thread that flushes and cleans up on its own. What is acknowledged went through `Inner::flush`, and
+        // writes clean up as they go; a thread would write after the disk was looked at, and sled that meets a full
+        // disk can neither read on nor always be opened again.
+        .flush_every_ms(None);
     loop {
         match config.open() {
             Err(engine::Error::Io(error)) if is_lock(&error) && Instant::now() < until => {

@@ -46,8 +46,13 @@ impl Space {
         (self.0)(path).map_or(0, |free| free.bytes)
     }
 
-    /// Whether some bytes can be written.
+    /// Whether a batch of some bytes can be written.
     pub(super) fn check(&self, path: &Path, bytes: usize) -> Result<(), StoreError> {
+        self.check_room(path, MARGIN + FACTOR * bytes as u64)
+    }
+
+    /// Whether so much is free.
+    pub(super) fn check_room(&self, path: &Path, needed: u64) -> Result<(), StoreError> {
         let free = (self.0)(path).map_err(|source| StoreError::Io {
             path: path.into(),
             source,
@@ -55,7 +60,6 @@ impl Space {
         if free.read_only {
             return Err(StoreError::ReadOnly { path: path.into() });
         }
-        let needed = MARGIN + FACTOR * bytes as u64;
         if free.bytes < needed {
             return Err(StoreError::Full {
                 path: path.into(),

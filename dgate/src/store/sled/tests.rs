@@ -356,27 +356,27 @@ fn a_full_disk_refuses_writes_before_anything_changes() {
 }
 
 #[test]
-fn a_disk_that_became_read_only_refuses_writes() {
+fn a_disk_that_became_read_only_or_is_gone_refuses_writes() {
     let dir = tempfile::tempdir().unwrap();
-    let space = Space::new(|_| {
-        Ok(Free {
+    let asked = AtomicU64::new(0);
+    // Once by opening, then by each write.
+    let space = Space::new(move |_| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Ok(Free {
+            bytes: 1 << 30,
+            read_only: false,
+        }),
+        1 => Ok(Free {
             bytes: 1 << 30,
             read_only: true,
-        })
+        }),
+        _ => Err(io::Error::other("gone")),
     });
     let store = SledStore::open_with(dir.path(), AT_ONCE, space).unwrap();
     let error = put(&store, b"a", b"1").unwrap_err();
     assert!(matches!(error, StoreError::ReadOnly { .. }));
+    let error = put(&store, b"a", b"1").unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }));
     assert_eq!(store.get(b"a").unwrap(), None);
-    let space = Space::new(|_| Err(io::Error::other("gone")));
-    let store = {
-        store.close().unwrap();
-        SledStore::open_with(dir.path(), Duration::from_secs(30), space).unwrap()
-    };
-    assert!(matches!(
-        put(&store, b"a", b"1"),
-        Err(StoreError::Io { .. })
-    ));
 }
 
 #[test]
