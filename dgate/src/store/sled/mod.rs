@@ -212,6 +212,7 @@ impl Store for SledStore {
             error
         })?;
         self.commit.set_written(sequence);
+        inner.reserve();
         Ok(())
     }
 

@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 
@@ -26,6 +27,8 @@ pub(super) struct Inner {
     /// sled's log, for [`flush`](Inner::flush).
     log: File,
     synced: File,
+    /// Up to where the log was long when room behind it was last reserved.
+    reserved_at: AtomicU64,
     _lock: File,
 }
 
@@ -39,6 +42,23 @@ impl Inner {
         // Not synced itself: it may be behind after a power loss, and never ahead.
         self.synced.write_all_at(&synced_record(covers), 0)?;
         Ok(())
+    }
+
+    /// Gives the log blocks behind its end. sled finishes the splits of a write when somebody reads there next, so
+    /// reading writes, too; with these blocks it can, whoever else fills the disk. Without them (a file system that
+    /// does not reserve) there is still the margin of each write.
+    pub(super) fn reserve(&self) {
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::fs::{FallocateFlags, fallocate};
+            use std::sync::atomic::Ordering;
+            let Ok(length) = self.log.metadata().map(|log| log.len()) else {
+                return;
+            };
+            if self.reserved_at.swap(length, Ordering::Relaxed) != length {
+                let _ = fallocate(&self.log, FallocateFlags::KEEP_SIZE, length, MARGIN / 2);
+            }
+        }
     }
 
     /// Hands out the chunks of a large value; `false` if one is not what was written.
@@ -119,8 +139,10 @@ pub(super) fn open(
             db,
             log,
             synced,
+            reserved_at: AtomicU64::new(u64::MAX),
             _lock: lock,
         };
+        inner.reserve();
         if let Err(trouble) = check_format(&inner.db)? {
             return Ok(Err(trouble));
         }
