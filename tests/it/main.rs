@@ -22,6 +22,7 @@ mod parity;
 mod routing;
 mod sensitive;
 mod state;
+mod store;
 mod streaming;
 mod upgrade;
 mod upstream;
