@@ -23,5 +23,6 @@ mod routing;
 mod sensitive;
 mod state;
 mod streaming;
+mod tls;
 mod upgrade;
 mod upstream;

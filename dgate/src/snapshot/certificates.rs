@@ -42,7 +42,10 @@ mod tls {
     use rustls::server::danger::ClientCertVerifier;
     use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
     use rustls::sign::CertifiedKey;
-    use std::sync::Arc;
+    use std::sync::{Arc, LazyLock};
+
+    /// One for all domains.
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(default_provider()));
 
     /// Why texts do not make a certificate. The text of a key is in none of them.
     #[derive(Debug, thiserror::Error)]
@@ -86,13 +89,12 @@ mod tls {
             chain: Vec<CertificateDer<'static>>,
             key: PrivateKeyDer<'static>,
         ) -> Result<Self, TlsError> {
-            let provider = Arc::new(default_provider());
             if let Some(leaf) = chain.first() {
                 rustls::server::ParsedCertificate::try_from(leaf).map_err(|e| {
                     TlsError::Certificate(format!("the first certificate is not valid: {e}"))
                 })?;
             }
-            let cert = CertifiedKey::from_der(chain, key, &provider).map_err(|error| {
+            let cert = CertifiedKey::from_der(chain, key, &PROVIDER).map_err(|error| {
                 TlsError::Key(match error {
                     rustls::Error::InconsistentKeys(_) => {
                         "is not the key of the first certificate".to_owned()
@@ -101,7 +103,7 @@ mod tls {
                 })
             })?;
             let cert = Arc::new(cert);
-            let config = config(provider, None, Some(cert.clone()))?;
+            let config = config(None, Some(cert.clone()))?;
             Ok(Self { cert, config })
         }
     }
@@ -127,7 +129,6 @@ mod tls {
             ca_cert: &str,
             served: Option<&Served>,
         ) -> Result<Self, String> {
-            let provider = Arc::new(default_provider());
             let mut roots = rustls::RootCertStore::empty();
             for certificate in certificates(ca_cert.as_bytes())? {
                 roots
@@ -135,7 +136,7 @@ mod tls {
                     .map_err(|e| format!("holds a certificate that is not valid: {e}"))?;
             }
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
+                WebPkiClientVerifier::builder_with_provider(Arc::new(roots), PROVIDER.clone());
             let verifier = if auth.required {
                 verifier
             } else {
@@ -143,7 +144,7 @@ mod tls {
             };
             let verifier = verifier.build().map_err(|e| e.to_string())?;
             let cert = served.map(|s| s.cert.clone());
-            let config = config(provider, Some(verifier), cert).map_err(|e| e.to_string())?;
+            let config = config(Some(verifier), cert).map_err(|e| e.to_string())?;
             Ok(Self { auth, config })
         }
     }
@@ -184,12 +185,11 @@ mod tls {
     }
 
     fn config(
-        provider: Arc<CryptoProvider>,
         verifier: Option<Arc<dyn ClientCertVerifier>>,
         cert: Option<Arc<CertifiedKey>>,
     ) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let builder =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = ServerConfig::builder_with_provider(PROVIDER.clone())
+            .with_safe_default_protocol_versions()?;
         let builder = match verifier {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),

@@ -82,6 +82,12 @@ impl Snapshot {
     pub fn site(&self, host: &str) -> Option<&Site> {
         self.domains.find(host).or(self.fallback.as_ref())
     }
+
+    /// Finds the route of a request, however its domain wants to be reached.
+    pub fn route(&self, host: &str, req: &mut Request) -> Routed {
+        self.site(host)
+            .map_or(Routed::NotFound, |site| site.route(req))
+    }
 }
 
 impl Site {
