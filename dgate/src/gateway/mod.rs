@@ -97,6 +97,7 @@ impl DGate {
     }
 
     /// Says where `redirect_https` leads.
+    #[cfg(feature = "tls")]
     pub(crate) fn set_https_port(&self, port: u16) {
         self.0.edge.https_port.store(port, Ordering::Relaxed);
     }
