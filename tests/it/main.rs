@@ -24,5 +24,6 @@ mod sensitive;
 mod state;
 mod store;
 mod streaming;
+mod tls;
 mod upgrade;
 mod upstream;

@@ -4,7 +4,8 @@ use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, LogRing, Running};
 use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
 use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle};
-use crate::server::{Inherited, Listen, Server};
+use crate::server::{DefaultCertificate, Inherited, Listen, Server, TlsKeys};
+use dgate_core::BoxError;
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -167,6 +168,7 @@ pub(super) fn take_over(
     applied: &mut Option<Node>,
 ) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
+    let keys = default_certificate(&loaded.config, &loaded.base_dir)?;
     // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
     let globals = Settings::globals(&loaded.config);
     let before = gateway
@@ -192,6 +194,11 @@ pub(super) fn take_over(
     }
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);
+    // One that was made at the start stays: it is as good as another.
+    let tls = loaded.config.proxy.tls.as_ref();
+    if keys.is_some() || tls.is_some_and(|tls| !tls.self_signed) {
+        server.set_default_certificate(keys);
+    }
     let listen: Vec<_> = loaded.config.proxy.listen.iter().map(|a| a.get()).collect();
     if !listen
         .iter()
@@ -215,23 +222,39 @@ pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, Sta
         })
         .collect();
     if let Some(tls) = &config.proxy.tls {
-        let keys = match (&tls.cert_file, &tls.key_file) {
-            (Some(cert), Some(key)) => {
-                crate::server::TlsKeys::read(&base.join(cert), &base.join(key))
-            }
-            _ if tls.self_signed => crate::server::TlsKeys::self_signed(),
-            _ => Err("cert_file and key_file are needed, or self_signed".into()),
+        let keys = match default_certificate(config, base)? {
+            None if tls.self_signed => Some(self_signed()?),
+            keys => keys,
         };
-        let keys = keys.map_err(|e| StartError::Io {
-            what: "proxy.tls".to_owned(),
-            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
-        })?;
+        let default = DefaultCertificate::new(keys);
         all.extend(tls.listen.iter().map(|a| Listen {
             address: a.get(),
-            tls: Some(keys.clone()),
+            tls: Some(default.clone()),
         }));
     }
     Ok(all)
+}
+
+/// Reads the files of `proxy.tls`.
+fn default_certificate(config: &Config, base: &Path) -> Result<Option<TlsKeys>, StartError> {
+    let files = config.proxy.tls.as_ref();
+    match files.and_then(|tls| tls.cert_file.as_ref().zip(tls.key_file.as_ref())) {
+        Some((cert, key)) => TlsKeys::read(&base.join(cert), &base.join(key))
+            .map(Some)
+            .map_err(unusable),
+        None => Ok(None),
+    }
+}
+
+fn self_signed() -> Result<TlsKeys, StartError> {
+    TlsKeys::self_signed().map_err(unusable)
+}
+
+fn unusable(error: BoxError) -> StartError {
+    StartError::Io {
+        what: "proxy.tls".to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
+    }
 }
 
 /// Says why it does not start: 78 for an invalid configuration, 1 for everything else.

@@ -42,12 +42,7 @@ impl Config {
             (None, Some(_)) => {
                 errors.push(node.diagnose("/proxy/tls/key_file", "`key_file` needs a `cert_file`"));
             }
-            (None, None) if !tls.self_signed => {
-                errors.push(node.diagnose(
-                    "/proxy/tls",
-                    "a TLS listener needs `cert_file` and `key_file`, or `self_signed: true` for a trial",
-                ));
-            }
+            // Without a default certificate, names that no domain has one for are refused.
             (None, None) | (Some(_), Some(_)) => {}
         }
     }

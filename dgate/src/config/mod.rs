@@ -316,7 +316,8 @@ pub struct ProxyTlsConfig {
     #[serde(deserialize_with = "address::one_or_many")]
     #[schemars(schema_with = "address::one_or_many_schema")]
     pub listen: Vec<ListenAddr>,
-    /// The default certificate with its chain, in PEM. Relative to the configuration file.
+    /// The default certificate with its chain, in PEM, for names that no domain has one for. Relative to the
+    /// configuration file. Without one, such names are refused.
     #[serde(default)]
     pub cert_file: Option<PathBuf>,
     /// The private key of `cert_file`, in PEM. Relative to the configuration file.
