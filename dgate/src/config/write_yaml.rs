@@ -10,7 +10,12 @@
 //! assert_eq!(parse(&text, Format::Yaml).expect("its own YAML").to_json(), value);
 //! ```
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+/// The fields that name a thing: they come first in a map, as people write them. All others are in the order of the
+/// alphabet.
+const NAMES: [&str; 4] = ["namespace", "collection", "name", "id"];
 
 /// Writes a value as one YAML document, which [`super::parse`] reads as the same value.
 ///
@@ -22,12 +27,29 @@ pub fn to_yaml(value: &Value) -> String {
         // Texts of one line stay on it, as `grep` and `diff` want it.
         folded_wrap_chars: usize::MAX,
     };
-    let text = serde_saphyr::to_string_with_options(value, options);
+    let text = serde_saphyr::to_string_with_options(&Ordered(value), options);
     let mut text = text.expect("a JSON value has string keys and no custom types");
     if !text.ends_with('\n') {
         text.push('\n');
     }
     text
+}
+
+/// A value whose maps begin with what names them.
+struct Ordered<'a>(&'a Value);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Ordered)),
+            Value::Object(map) => {
+                let first = NAMES.iter().filter_map(|name| map.get_key_value(*name));
+                let rest = map.iter().filter(|(key, _)| !NAMES.contains(&key.as_str()));
+                serializer.collect_map(first.chain(rest).map(|(key, value)| (key, Ordered(value))))
+            }
+            scalar => scalar.serialize(serializer),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +256,13 @@ mod tests {
         for scalar in [json!(null), json!(7), json!(true), json!({}), json!([])] {
             survives(&scalar);
         }
+    }
+
+    #[test]
+    fn what_names_a_thing_comes_first() {
+        let value = json!({"groups": [{"b": 1, "name": "n"}], "name": "x", "namespace": "y"});
+        let wanted = "namespace: y\nname: x\ngroups:\n  - name: n\n    b: 1\n";
+        assert_eq!(to_yaml(&value), wanted);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 
 use super::failure::Failure;
 use crate::config::{
-    self, ConfigError, Diagnostic, Environment, Files, Format, Node, Value, join, steps,
+    self, ConfigError, Diagnostic, Environment, Files, Format, Node, Span, Value, join, steps,
 };
 
 /// What `stdin` is called in messages; relative names of files in it are taken from the working directory.
@@ -202,9 +202,22 @@ impl Part {
         })
     }
 
+    /// A place within a text of the bundle, as a place in the file.
+    fn place_in(&self, pointer: &str, at: Span) -> Option<Span> {
+        let node = self.bundle.at(pointer)?;
+        // Read once more, and only for an error: stdin cannot be.
+        let text = std::fs::read_to_string(&self.name).ok()?;
+        config::place_in(&text, node.span, node.as_str()?, at)
+    }
+
     fn line(&self, pointer: &str, detail: &str) -> String {
-        if let Some(file) = self.files.get(pointer) {
-            return format!("{}:{detail}", file.display());
+        if let Some((at, what)) = within(detail) {
+            if let Some(file) = self.files.get(pointer) {
+                return format!("{}:{at}: {what}", file.display());
+            }
+            if let Some(span) = self.place_in(pointer, at) {
+                return format!("{}:{span}: {what}", self.name);
+            }
         }
         let found = self.bundle.diagnose(pointer, detail);
         // What is not known is best shown by its name.
@@ -220,6 +233,17 @@ impl Part {
     }
 }
 
+/// A place that a message begins with, after the name of the module whose source it is in: `module `a/b`: 2:9: what`.
+fn within(detail: &str) -> Option<(Span, &str)> {
+    let rest = match detail.strip_prefix("module `") {
+        Some(named) => named.split_once("`: ")?.1,
+        None => detail,
+    };
+    let (line, rest) = rest.split_once(':')?;
+    let (col, what) = rest.split_once(": ")?;
+    Some((Span::new(line.parse().ok()?, col.parse().ok()?), what))
+}
+
 /// Whether a map has keys that only a configuration has.
 fn is_config(entries: &[(config::Key, Node)]) -> bool {
     entries
@@ -230,7 +254,6 @@ fn is_config(entries: &[(config::Key, Node)]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Span;
     use serde_json::json;
 
     fn part(name: &str, text: &str) -> Part {
@@ -276,6 +299,16 @@ mod tests {
         ] {
             let error = Diagnostic::new(pointer, Span::NONE, detail);
             assert_eq!(merged.place(&error), line);
+        }
+    }
+
+    #[test]
+    fn places_in_sources_are_read_from_messages() {
+        let at = Span::new(2, 9);
+        assert_eq!(within("module `a/b`: 2:9: no: x"), Some((at, "no: x")));
+        assert_eq!(within("2:9: no"), Some((at, "no")));
+        for detail in ["module `a/b`: no", "no", "a:b: no", "x `2:9: no`"] {
+            assert_eq!(within(detail), None, "{detail}");
         }
     }
 

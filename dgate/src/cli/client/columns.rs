@@ -12,7 +12,7 @@ fn telling(kind: Kind) -> Option<&'static [&'static str]> {
         "domain" => &["patterns", "priority", "tags"],
         "service" => &["urls", "protocol", "plugins", "tags"],
         "route" => &["paths", "methods", "service", "modules", "plugins", "tags"],
-        "module" => &["type", "isolation", "on_error", "tags"],
+        "module" => &["type", "source", "isolation", "on_error", "tags"],
         "collection" => &["visibility", "ttl", "tags"],
         "document" => &["version", "data"],
         "secret" => &["tags"],
@@ -41,6 +41,11 @@ pub(super) fn table(kind: Kind, items: &[Value]) -> String {
     for item in items {
         let cell = |field: &&str| match *field {
             "updated" => time(&item["updated_at"]),
+            // A text of many lines is none for a cell.
+            "source" => match item["source"].as_str() {
+                Some(source) => format!("{} lines", source.lines().count()),
+                None => String::new(),
+            },
             "methods" if item["methods"].is_null() => "all".to_owned(),
             field => plain(&item[field]),
         };

@@ -93,7 +93,8 @@ pub(in crate::cli) struct Problem {
     code: String,
     detail: String,
     errors: Vec<Diagnostic>,
-    referrers: Vec<String>,
+    /// Key and kind of each.
+    referrers: Vec<(String, String)>,
     retry_after: Option<String>,
 }
 
@@ -110,7 +111,7 @@ impl Problem {
         });
         let referrers = list("referrers")
             .iter()
-            .map(|r| format!("  {} {}", text(&r["kind"]), text(&r["key"])));
+            .map(|r| (text(&r["key"]), text(&r["kind"])));
         let mut detail = text(&json["detail"]);
         if detail.is_empty() {
             detail = text(&json["title"]);
@@ -132,6 +133,13 @@ impl Problem {
     pub(super) fn is_unknown_call(&self) -> bool {
         self.status == StatusCode::METHOD_NOT_ALLOWED
             || self.status == StatusCode::NOT_FOUND && self.code != "not_found"
+    }
+
+    /// Whether a value is not of the type that its field has.
+    pub(super) fn expects_another_type(&self) -> bool {
+        self.errors
+            .iter()
+            .any(|e| e.detail.starts_with("expected "))
     }
 
     /// As a failure of `what`, which `hint` tells what to do about when nothing more certain is known. Each error is
@@ -177,7 +185,10 @@ impl Problem {
             _ => {}
         }
         let mut lines: Vec<_> = self.errors.iter().map(place).collect();
-        lines.extend(self.referrers);
+        // What the message names already need not be said twice.
+        let unsaid = |(key, _): &(String, String)| !self.detail.contains(key.as_str());
+        let referrers = self.referrers.iter().filter(|r| unsaid(r));
+        lines.extend(referrers.map(|(key, kind)| format!("  {kind} {key}")));
         Failure {
             lines,
             code,

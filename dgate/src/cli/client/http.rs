@@ -253,22 +253,24 @@ impl Api {
     }
 
     fn unreachable(&self, method: &Method, path: &str, error: &ureq::Error) -> Failure {
-        let hint = match error {
-            ureq::Error::Rustls(_) | ureq::Error::Tls(_) => {
-                "--ca-cert FILE trusts a private certificate authority"
-            }
-            ureq::Error::Io(e) if e.get_ref().is_some_and(|e| e.is::<rustls::Error>()) => {
-                "--ca-cert FILE trusts a private certificate authority"
-            }
-            _ => {
-                "is `dgate serve` running there? --admin or DGATE_ADMIN_API says where its Admin API is"
-            }
+        let hint = if is_tls(error) {
+            "does it speak HTTPS? --ca-cert FILE trusts a private certificate authority"
+        } else {
+            "is `dgate serve` running there? --admin or DGATE_ADMIN_API says where its Admin API is"
         };
         let cause = match error {
             ureq::Error::Io(io) => io.to_string(),
             other => other.to_string(),
         };
         Failure::new(format_args!("{method} {}{path}", self.base), cause, hint)
+    }
+}
+
+fn is_tls(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
+        ureq::Error::Io(io) => io.get_ref().is_some_and(|e| e.is::<rustls::Error>()),
+        _ => false,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::{Map, Value};
+use tokio::runtime::Builder;
 
 use super::Client;
 use super::failure::Failure;
@@ -14,8 +16,11 @@ use crate::config::to_yaml;
 
 const PATH: &str = "/api/v1/logs";
 
-/// Fields that a line begins with; `number` and the like say nothing to a person.
+/// Fields that a line begins with.
 const FIRST: [&str; 4] = ["time", "level", "kind", "message"];
+
+/// What says most of an answered request: these come first, without their names.
+const ACCESS: [&str; 5] = ["method", "host", "path", "status", "latency_ms"];
 
 /// Arguments of `dgate logs`.
 #[derive(clap::Args)]
@@ -75,7 +80,7 @@ impl Logs {
                 return Ok(());
             }
         };
-        end_on_interrupt();
+        end_with_reader();
         let mut events = Events(BufReader::new(stream));
         loop {
             match events.next() {
@@ -115,22 +120,34 @@ impl Logs {
     }
 }
 
-/// Ctrl-C is how following ends, so it is a success. Lines are written whole, so that none is cut.
-fn end_on_interrupt() {
+/// Ends the process, as a success, when someone presses Ctrl-C or the reader of stdout goes away: the next line, which
+/// would tell of that, may be far off.
+fn end_with_reader() {
     std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
+        let runtime = Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime
             && runtime.block_on(tokio::signal::ctrl_c()).is_ok()
         {
-            let _stdout = std::io::stdout().lock();
-            std::process::exit(0);
+            end();
+        }
+    });
+    std::thread::spawn(|| {
+        let stdout = std::io::stdout();
+        // Asked for nothing, it returns when the other end is gone; that of a file never is.
+        let mut gone = [PollFd::new(&stdout, PollFlags::empty())];
+        if poll(&mut gone, None).is_ok() {
+            end();
         }
     });
 }
 
-/// `12:00:00.123 info access GET /x 200 route=a/r …`
+/// Lines are written under the lock, so that none is cut.
+fn end() {
+    let _stdout = std::io::stdout().lock();
+    std::process::exit(0);
+}
+
+/// `2026-01-31T12:00:00.123Z info access GET api.test/x 200 4.5 ms route=r …`
 fn readable(line: &Value, paint: Paint) -> String {
     let none = Map::new();
     let fields = line.as_object().unwrap_or(&none);
@@ -140,13 +157,27 @@ fn readable(line: &Value, paint: Paint) -> String {
         Some(other) => harmless(&other.to_string()),
     };
     let level = text("level");
+    let is_access = text("kind") == "access";
+    let time = text("time");
+    // Milliseconds are enough to read.
+    let time = match time.get(..23) {
+        Some(short) if time.len() > 24 && time.ends_with('Z') => format!("{short}Z"),
+        _ => time,
+    };
     let mut words = vec![
-        text("time"),
+        time,
         paint.level(&level, &format!("{level:5}")),
         text("kind"),
-        text("message"),
     ];
-    for name in fields.keys().filter(|name| !FIRST.contains(&name.as_str())) {
+    if is_access {
+        words.extend([text("method"), text("host") + &text("path"), text("status")]);
+        let latency = text("latency_ms");
+        words.extend((!latency.is_empty()).then(|| format!("{latency} ms")));
+    } else {
+        words.push(text("message"));
+    }
+    let said = |name: &str| FIRST.contains(&name) || is_access && ACCESS.contains(&name);
+    for name in fields.keys().filter(|name| !said(name)) {
         let value = text(name);
         if !value.is_empty() {
             let quoted = if value.contains([' ', '"', '=']) {
@@ -220,6 +251,15 @@ mod tests {
 
     #[test]
     fn a_line_reads_from_what_tells_most_to_its_fields() {
+        let access = json!({
+            "time": "2026-01-31T12:00:00.123456789Z", "level": "info", "kind": "access", "message": "answered",
+            "method": "GET", "host": "api.test", "path": "/x", "status": 200, "latency_ms": 4.5, "route": "r",
+        });
+        let text = readable(&access, Paint::NONE);
+        assert_eq!(
+            text,
+            "2026-01-31T12:00:00.123Z info  access GET api.test/x 200 4.5 ms route=r\n"
+        );
         let line = json!({
             "time": "2026-01-31T12:00:00Z", "level": "warn", "kind": "module", "message": "careful\n\u{1b}[0m",
             "route": "r", "detail": "a b", "status": 200, "none": null,

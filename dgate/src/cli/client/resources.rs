@@ -170,7 +170,10 @@ impl Put {
                 .call(Method::PUT, &target.path(), Some(&body))?;
         let created = answer.status == StatusCode::CREATED;
         let value = answer.json().map_err(|problem| {
-            let hint = "`name=value` is text: numbers, lists and so on are `name:=json`";
+            let hint = match problem.expects_another_type() {
+                true => "`name=value` is text: numbers, lists and so on are `name:=json`",
+                false => "nothing was changed",
+            };
             problem.of(&what, hint, |error| match &file {
                 Some((name, node)) if node.at(&error.pointer).is_some() => {
                     node.diagnose(&error.pointer, &*error.detail).render(name)
