@@ -3,6 +3,8 @@
 use super::*;
 use dgate_tests::client::{get, poll_until};
 use dgate_tests::process::PATIENCE;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 #[tokio::test]
 async fn logs_are_read_downwards_and_filtered() {
@@ -35,4 +37,43 @@ async fn logs_are_read_downwards_and_filtered() {
         "{text}"
     );
     assert_eq!(does(&place, &["logs", "--route", "none"]), "");
+}
+
+/// Follows the log; one line has come.
+fn follow(place: &Place) -> (Child, BufReader<ChildStdout>) {
+    let mut child = place.spawn(&["logs", "-f", "-n", "1", "-o", "json"], Stdio::piped());
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.ends_with("}\n"), "{line}");
+    (child, stdout)
+}
+
+#[tokio::test]
+async fn following_goes_on_until_ctrl_c_or_until_nobody_reads() {
+    let gateway = gateway();
+    get(gateway.addr(), "/first").await;
+    let place = client(&gateway);
+    poll_until(PATIENCE, "the line", async || {
+        !does(&place, &["logs"]).is_empty()
+    })
+    .await;
+
+    let (mut child, mut stdout) = follow(&place);
+    get(gateway.addr(), "/second").await;
+    let mut line = String::new();
+    while !line.contains("/second") {
+        line.clear();
+        assert_ne!(stdout.read_line(&mut line).unwrap(), 0);
+    }
+    let pid = child.id().to_string();
+    Command::new("/bin/sh")
+        .args(["-c", "kill -INT $0", &pid])
+        .status()
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let (mut child, stdout) = follow(&place);
+    drop(stdout);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

@@ -1,6 +1,7 @@
 //! `list`, `get`, `put`, `delete`, and what all client commands share.
 
 use super::*;
+use rcgen::{CertificateParams, KeyPair};
 
 #[test]
 fn a_resource_is_put_shown_listed_and_deleted() {
@@ -147,4 +148,43 @@ fn a_gateway_that_is_not_there_is_named() {
             .variable("DGATE_ADMIN_API", address);
         fails(&place, args, 1, &[address, "--admin"]);
     }
+}
+
+#[test]
+fn a_private_authority_is_trusted_when_it_is_named() {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let cert = params.self_signed(&key).unwrap().pem();
+    // HTTPS by the proxy of one gateway, in front of the Admin API of another.
+    let gateway = gateway();
+    let admin = format!("http://{}", gateway.admin_addr());
+    let config = json!({
+        "version": 1, "log": {"format": "json"}, "admin": {"listen": "127.0.0.1:0"},
+        "proxy": {"listen": [], "tls": {"listen": "127.0.0.1:0", "cert_file": "cert.pem", "key_file": "key.pem"}},
+        "resources": {
+            "namespaces": [{"name": "default"}],
+            "services": [{"name": "admin", "urls": [admin]}],
+            "routes": [{"name": "all", "paths": ["/**"], "service": "admin"}],
+        },
+    });
+    let front = Place::new()
+        .file("dgate.yaml", &config.to_string())
+        .file("cert.pem", &cert)
+        .file("key.pem", &key.serialize_pem())
+        .serve(&[]);
+    let address = format!("https://{}", front.addr());
+    let place = Place::new()
+        .file("ca.pem", &cert)
+        .file("none.pem", "nothing");
+    let list = ["list", "service", "--admin", &address, "--ca-cert"];
+    let with = |file| [&list[..], &[file]].concat();
+    assert!(does(&place, &with("ca.pem")).contains("svc"));
+    fails(&place, &list[..4], 1, &[&address, "--ca-cert"]);
+    fails(
+        &place,
+        &with("none.pem"),
+        1,
+        &["none.pem: there is no certificate"],
+    );
+    fails(&place, &with("absent.pem"), 1, &["absent.pem: "]);
 }

@@ -276,11 +276,11 @@ fn is_tls(error: &ureq::Error) -> bool {
 
 impl Answer {
     /// The body as JSON, if the answer is a good one; else the problem.
-    pub(in crate::cli) fn json(self) -> Result<Value, Problem> {
+    pub(in crate::cli) fn json(self) -> Result<Value, Box<Problem>> {
         if self.status.is_success() {
             Ok(serde_json::from_slice(&self.body).unwrap_or_default())
         } else {
-            Err(self.problem())
+            Err(Box::new(self.problem()))
         }
     }
 
