@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn what_names_a_thing_comes_first() {
-        let value = json!({"groups": [{"b": 1, "name": "n"}], "name": "x", "namespace": "y"});
-        let wanted = "namespace: y\nname: x\ngroups:\n  - name: n\n    b: 1\n";
+        let value = json!({"groups": [{"b": 1, "name": "c"}], "name": "x", "namespace": "z"});
+        let wanted = "namespace: z\nname: x\ngroups:\n  - name: c\n    b: 1\n";
         assert_eq!(to_yaml(&value), wanted);
     }
 

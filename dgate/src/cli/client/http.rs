@@ -130,13 +130,14 @@ impl Connection {
 
 /// The URL that paths are appended to.
 fn base(admin: &str) -> Result<String, Failure> {
-    let base = admin.trim().trim_end_matches('/');
-    let base = if base.contains("://") {
-        base.to_owned()
+    let admin = admin.trim();
+    let url = if admin.contains("://") {
+        admin.to_owned()
     } else {
-        format!("http://{base}")
+        format!("http://{admin}")
     };
-    let uri: Option<http::Uri> = base.parse().ok();
+    let base = url.trim_end_matches('/').to_owned();
+    let uri: Option<http::Uri> = url.parse().ok();
     let known = uri.filter(|u| {
         matches!(u.scheme_str(), Some("http" | "https"))
             && u.host().is_some_and(|h| !h.is_empty())

@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_narrow_terminal_cuts_the_widest_column() {
         let text = table().render(20, Paint::NONE);
-        assert_eq!(text, "NAME  PATHS\na     /x, /y\n日本  /a/very/long…\n");
+        assert_eq!(text, "NAME  PATHS\na     /x, /y\n日本  /a/very/long/…\n");
     }
 
     #[test]
