@@ -4,9 +4,9 @@
 //! ```
 //! use dgate::config::{Format, parse, to_yaml};
 //!
-//! let value = serde_json::json!({"name": "a", "on": "yes", "source": "one\ntwo\n"});
+//! let value = serde_json::json!({"name": "a", "reply": "yes", "source": "one\ntwo\n"});
 //! let text = to_yaml(&value);
-//! assert_eq!(text, "name: a\non: \"yes\"\nsource: |\n  one\n  two\n");
+//! assert_eq!(text, "name: a\nreply: \"yes\"\nsource: |\n  one\n  two\n");
 //! assert_eq!(parse(&text, Format::Yaml).expect("its own YAML").to_json(), value);
 //! ```
 
