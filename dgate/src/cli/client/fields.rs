@@ -14,10 +14,11 @@ const HINT: &str =
 pub(super) fn set(body: &mut Value, fields: &[String]) -> Result<(), Failure> {
     for field in fields {
         let (name, value) = read(field)?;
-        put(body, &name, value).map_err(|taken| {
-            let cause = format!("`{taken}` has a value already that holds no fields");
-            Failure::usage(format_args!("field `{field}`"), cause, HINT)
-        })?;
+        if !put(body, &name, value) {
+            let what = format!("field `{}`", shown(field));
+            let cause = "what it is a field of has a value already that holds none";
+            return Err(Failure::usage(what, cause, HINT));
+        }
     }
     Ok(())
 }
@@ -87,22 +88,23 @@ fn steps(name: &str) -> Vec<String> {
     steps
 }
 
-/// Sets one value. `Err` names what stands in the way.
-fn put(at: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+/// Sets one value; false when another one is in the way, which no message repeats, since it may be a secret.
+fn put(at: &mut Value, path: &[String], value: Value) -> bool {
     let Some((step, rest)) = path.split_first() else {
         *at = value;
-        return Ok(());
+        return true;
     };
     if at.is_null() {
         *at = Value::Object(Map::new());
     }
-    match at {
-        Value::Object(fields) => {
-            let below = fields.entry(step.clone()).or_insert(Value::Null);
-            put(below, rest, value)
-        }
-        other => Err(other.to_string()),
-    }
+    let Value::Object(fields) = at else {
+        return false;
+    };
+    put(
+        fields.entry(step.clone()).or_insert(Value::Null),
+        rest,
+        value,
+    )
 }
 
 #[cfg(test)]
