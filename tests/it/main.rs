@@ -4,6 +4,7 @@
 mod admin;
 mod ambiguous;
 mod builder;
+mod cli;
 mod config;
 mod connections;
 mod docs;

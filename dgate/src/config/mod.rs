@@ -35,6 +35,8 @@ mod plugin_use;
 mod toml;
 mod tree;
 mod validate;
+#[cfg(feature = "admin")]
+mod write_yaml;
 mod yaml;
 
 pub use address::{AddressError, LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
@@ -49,6 +51,8 @@ pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};
 pub(crate) use validate::nearest;
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
+#[cfg(feature = "admin")]
+pub use write_yaml::to_yaml;
 
 /// The configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
