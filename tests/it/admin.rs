@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+mod auth;
 mod bundles;
 mod revisions;
 

@@ -17,7 +17,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// A certificate with its key, ready for handshakes.
 #[derive(Clone)]
-pub struct TlsKeys(Arc<ServerConfig>);
+pub struct TlsKeys(pub(crate) Arc<ServerConfig>);
 
 impl TlsKeys {
     /// Reads a PEM certificate chain and its PEM private key.
