@@ -5,9 +5,11 @@
 
 mod auth;
 mod bundles;
+mod openapi;
 mod revisions;
+mod stats;
 
-use dgate_tests::client::{Reply, ask, get};
+use dgate_tests::client::{DEADLINE, Reply, ask, get};
 use dgate_tests::gateway::{TestGateway, call, proxy_to};
 use dgate_tests::process::Process;
 use serde_json::{Value, json};

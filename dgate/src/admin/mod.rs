@@ -5,14 +5,17 @@ mod auth;
 mod listener;
 mod logs;
 mod metrics;
+mod openapi;
 mod problem;
 mod resources;
 mod revisions;
+mod stats;
 
 #[cfg(feature = "cli")]
 pub use logs::LogLayer;
 pub use logs::LogRing;
 pub use metrics::Metrics;
+pub use openapi::openapi;
 
 use crate::config::{
     AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, ConfigError, Diagnostic, ListenAddr, Span,
@@ -342,6 +345,7 @@ fn router(shared: Shared) -> Router {
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
         .route("/logs", get(logs::logs))
+        .route("/stats", get(stats::stats))
         .route("/revision", get(revisions::list))
         .route("/revision/{id}", get(revisions::one))
         .route("/{kind}", get(resources::list))
@@ -372,6 +376,7 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(metrics::render))
+        .route("/openapi.json", get(openapi::render))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || Refusal::not_found("there is no such call").into_response())

@@ -14,6 +14,7 @@ use super::store::{SecretStore, StateStore};
 use super::trace::{self, Maps};
 use crate::resource::{Isolation, Language, Module};
 use dgate_core::hook::HookSet;
+use dgate_core::metrics::{Subject, tally};
 use dgate_typescript::{
     DefaultExport, ExportFrom, Import, ImportKind, Imported, Transpiled, transpile,
 };
@@ -220,6 +221,7 @@ impl Engine {
                 services: self.0.clone(),
                 cache: self.0.cache(namespace),
                 maps: maps.clone(),
+                tally: tally(Subject::Module, namespace, &module.name, ""),
             };
             let inner = Inner {
                 meta: Arc::new(meta),
