@@ -10,7 +10,7 @@
 
 mod tally;
 
-pub use tally::{Counts, Subject, Tally, since, tallies, tally};
+pub use tally::{Counts, Names, Subject, Tally, since, tallies, tally};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use std::sync::{Arc, OnceLock};

@@ -188,6 +188,8 @@ impl Admin {
         if policy.auth.is_none() && !address.ip().to_canonical().is_loopback() {
             return Err(exposed());
         }
+        // Counting begins with the gateway, not with its first request.
+        dgate_core::metrics::since();
         let status = Arc::new(Status::default());
         let policy = Arc::new(ArcSwap::from_pointee(policy));
         let (open, closed) = watch::channel(());

@@ -354,19 +354,28 @@ fn operation(call: Call) -> Value {
             json!({"name": name, "in": "path", "required": true, "schema": schema})
         })
         .collect();
+    let numbered = call.path == "/api/v1/revision" || call.path == "/api/v1/logs";
     parameters.extend(call.query.iter().map(|(name, kind, words)| {
-        json!({"name": name, "in": "query", "description": words, "schema": {"type": kind}})
+        let schema = match *name {
+            "limit" | "expected_revision" => json!({"type": kind, "minimum": 0}),
+            "level" => json!({"enum": ["trace", "debug", "info", "warn", "error"]}),
+            "format" => json!({"enum": ["json", "yaml"]}),
+            "cursor" if numbered => json!({"type": kind, "pattern": "^[0-9]{1,19}$"}),
+            _ => json!({"type": kind}),
+        };
+        json!({"name": name, "in": "query", "description": words, "schema": schema})
     }));
     if single && writes {
-        let mut header = |name: &str, words: &str| {
-            parameters.push(json!({"name": name, "in": "header", "description": words, "schema": {"type": "string"}}));
+        let mut header = |name: &str, words: &str, pattern: &str| {
+            let schema = json!({"type": "string", "pattern": pattern});
+            parameters.push(
+                json!({"name": name, "in": "header", "description": words, "schema": schema}),
+            );
         };
-        header(
-            "If-Match",
-            "`\"revision\"` or `*`: 412 when it does not hold.",
-        );
+        let words = "`\"revision\"` or `*`: 412 when it does not hold.";
+        header("If-Match", words, r#"^("[0-9]{1,19}"|\*)$"#);
         if call.method == "put" {
-            header("If-None-Match", "`*`: 412 when there is one.");
+            header("If-None-Match", "`*`: 412 when there is one.", r"^\*$");
         }
     }
     let mut responses = Map::new();
@@ -511,6 +520,7 @@ fn answers() -> Value {
         "Rollback": {
             "type": "object",
             "required": ["to"],
+            "additionalProperties": false,
             "properties": {"to": {"type": "integer", "minimum": 0}, "message": text()},
         },
         "Plugin": {

@@ -487,6 +487,35 @@ async fn a_reload_changes_who_is_let_in_and_a_bad_one_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_reload_never_opens_a_listener_beyond_loopback_to_everyone() {
+    let config = |listen: &str, auth: Value| {
+        json!({
+            "version": 1,
+            "log": {"format": "json"},
+            "proxy": {"listen": "127.0.0.1:0"},
+            "admin": {"listen": listen, "auth": auth},
+        })
+        .to_string()
+    };
+    let key = json!({"type": "key", "keys": [{"name": "ci", "key": KEY}]});
+    let place = Place::new().file("dgate.json", &config("0.0.0.0:0", key));
+    let process = place.serve(&[]);
+    let admin = SocketAddr::from(([127, 0, 0, 1], process.admin_addr().port()));
+    let ask = async || {
+        call(admin, "GET", "/api/v1/namespace", &[], None)
+            .await
+            .status
+    };
+    assert_eq!(ask().await, 401);
+    // Right by itself; but the listener stays what it is until a restart.
+    let open = config("127.0.0.1:0", json!({"type": "none"}));
+    process.place().write("dgate.json", &open);
+    process.signal("HUP");
+    process.wait_for_line("needs authentication there");
+    assert_eq!(ask().await, 401);
+}
+
+#[tokio::test]
 async fn writes_and_refusals_are_in_the_audit_log_and_a_flood_of_them_is_counted() {
     let process = Process::start(
         json!({"admin": {"auth": {"type": "key", "keys": [{"name": "ci", "key": KEY}]}}}),
