@@ -60,7 +60,7 @@ impl Serve {
                 None => tracing::info!("{note}"),
             }
         }
-        let base = loaded.base_dir.clone();
+        let (base, source) = (loaded.base_dir.clone(), loaded.source.clone());
         let mut applied = loaded.resources.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
@@ -80,12 +80,14 @@ impl Serve {
         let mut inherited = Inherited::of_process();
         let admin = match config.admin.listen {
             Limit::Of(address) => {
+                let admin =
+                    Admin::configured(address, config.admin.clone(), &base, source.as_deref());
+                admin.check()?;
                 let listener = match inherited.take(address.get()) {
                     Some(listener) => listener,
                     None => std::net::TcpListener::bind(address.get())
                         .map_err(StartError::io(format!("Admin API on {address}")))?,
                 };
-                let admin = Admin::configured(address, config.admin.clone());
                 Some((admin.logs(lines), listener))
             }
             Limit::None => None,
@@ -139,9 +141,16 @@ impl Serve {
                 &Environment::of_process(),
                 Path::new(""),
             )?;
+            let policy = match admin {
+                Some(admin) => {
+                    let config = loaded.config.admin.clone();
+                    Some((admin, admin.policy(config, loaded.source.as_deref())?))
+                }
+                None => None,
+            };
             take_over(gateway, server, &loaded, applied)?;
-            if let Some(admin) = admin {
-                admin.set_config(loaded.config.admin);
+            if let Some((admin, policy)) = policy {
+                admin.set_policy(policy);
             }
             Ok(())
         };

@@ -3,33 +3,19 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::Config;
 use super::diagnostic::Diagnostic;
 use super::tree::Node;
-use super::{AdminAuth, Config};
 
 impl Config {
     /// Checks what concerns several fields; `node` is the tree that this configuration came from.
     pub(super) fn check(&self, node: &Node) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        self.check_admin(node, &mut errors);
+        self.admin.check(node, &mut errors);
         self.check_tls(node, &mut errors);
         self.check_limits(node, &mut errors);
         self.check_listeners(node, &mut errors);
         errors
-    }
-
-    fn check_admin(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
-        let AdminAuth::None {} = self.admin.auth;
-        if self
-            .admin
-            .listen
-            .get()
-            .is_some_and(|address| !address.is_loopback())
-        {
-            let detail = "the Admin API beyond loopback needs authentication: listen on \
-                          `127.0.0.1:9080`, or `none` to turn it off";
-            errors.push(node.diagnose("/admin/listen", detail));
-        }
     }
 
     fn check_tls(&self, node: &Node, errors: &mut Vec<Diagnostic>) {

@@ -25,6 +25,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 mod address;
+mod admin;
 mod checks;
 mod diagnostic;
 mod environment;
@@ -40,6 +41,9 @@ mod write_yaml;
 mod yaml;
 
 pub use address::{AddressError, LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
+pub use admin::{
+    AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, AdminUser, Jwt, JwtAlgorithm, SecretText,
+};
 pub use diagnostic::{Diagnostic, Span, Within, join, steps};
 pub use environment::Environment;
 pub use files::Files;
@@ -369,52 +373,6 @@ impl Default for LimitsConfig {
             max_connections: Limit::Of(65536),
             max_connections_per_ip: Limit::None,
         }
-    }
-}
-
-/// The control plane: the Admin API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct AdminConfig {
-    /// Where it is served. `none` turns it off. Beyond loopback it needs authentication.
-    pub listen: Limit<ListenAddr>,
-    /// Who may use it.
-    pub auth: AdminAuth,
-    /// Networks it may be used from. Empty means all.
-    #[serde(deserialize_with = "address::networks")]
-    #[schemars(schema_with = "address::networks_schema")]
-    pub allow: Vec<IpNet>,
-    /// Refuse every write with 403.
-    pub watch_only: bool,
-    /// The bytes of a request body; above it 413.
-    pub max_body: Size,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self {
-            listen: Limit::Of(ListenAddr::loopback(9080)),
-            auth: AdminAuth::default(),
-            allow: Vec::new(),
-            watch_only: false,
-            max_body: Size::mib(8),
-        }
-    }
-}
-
-/// Who may use the Admin API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum AdminAuth {
-    /// Whoever can connect. Accepted only on a loopback address.
-    None {},
-}
-
-impl Default for AdminAuth {
-    fn default() -> Self {
-        Self::None {}
     }
 }
 

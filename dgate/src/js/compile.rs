@@ -16,6 +16,7 @@ use super::trace::{self, Maps};
 use crate::resource::{Isolation, Language, Module};
 use bytecode::{bytecode, loading_failed};
 use dgate_core::hook::HookSet;
+use dgate_core::metrics::{Subject, tally};
 use dgate_typescript::{Transpiled, transpile};
 use imports::{check_imports, groups, misspelt, specifiers};
 use std::collections::BTreeMap;
@@ -217,6 +218,7 @@ impl Engine {
                 services: self.0.clone(),
                 cache: self.0.cache(namespace),
                 maps: maps.clone(),
+                tally: tally(Subject::Module, namespace, &module.name, ""),
             };
             let inner = Inner {
                 meta: Arc::new(meta),

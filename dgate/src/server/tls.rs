@@ -64,6 +64,11 @@ impl TlsKeys {
         Ok(Self(Served::of(vec![made.cert.into()], key)?))
     }
 
+    #[cfg(feature = "admin")]
+    pub(crate) fn config(self) -> Arc<rustls::ServerConfig> {
+        self.0.config
+    }
+
     fn chain(&self) -> &[CertificateDer<'static>] {
         &self.0.cert.cert
     }
