@@ -32,7 +32,7 @@ const GATEWAY: &[&[&str]] = &[
     &["store", "control"],
     &["cluster", "server", "admin", "gateway", "plugins"],
     &["cli"],
-    &["allocator", "main"],
+    &["main"],
 ];
 
 /// What `dgate-core` must not depend on, by the start of the name.

@@ -1,6 +1,7 @@
 //! The calls on resources: lists, single ones, bundles.
 
 use super::Shared;
+use super::auth::author;
 use super::problem::Refusal;
 use crate::config::{Format, Node, parse};
 use crate::control::{Applied, ChangeSet, Control, Options, Rejection};
@@ -17,9 +18,6 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(super) type Answer = Result<Response, Refusal>;
-
-/// Who wishes what comes through the Admin API.
-pub(super) const AUTHOR: &str = "admin";
 
 /// The largest page of a list; more is clamped.
 pub(super) const MAX_LIMIT: usize = 1000;
@@ -184,7 +182,7 @@ fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
 
 async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<Applied, Refusal> {
     let change = ChangeSet {
-        author: AUTHOR.to_owned(),
+        author: author(),
         ..change
     };
     change_by(shared, move |control| control.apply(change, &options)).await

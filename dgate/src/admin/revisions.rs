@@ -1,9 +1,11 @@
 //! The calls on revisions: what was committed, newest first, and the way back.
 
 use super::Shared;
+use super::auth::author;
 use super::problem::Refusal;
-use super::resources::{AUTHOR, Answer, MAX_LIMIT, Query, body, change_by};
+use super::resources::{Answer, MAX_LIMIT, Query, body, change_by};
 use crate::config::typed_at;
+use crate::control::Control;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -65,7 +67,7 @@ pub(super) async fn rollback(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let wish: Rollback = typed_at(&body(&headers, bytes)?, "").map_err(Refusal::invalid)?;
-    let back =
-        move |control: &crate::control::Control| control.rollback(wish.to, AUTHOR, &wish.message);
+    let author = author();
+    let back = move |control: &Control| control.rollback(wish.to, &author, &wish.message);
     Ok(Json(change_by(&shared, back).await?.to_json()).into_response())
 }

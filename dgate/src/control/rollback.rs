@@ -15,7 +15,7 @@ impl Control {
     ///
     /// # Errors
     /// [`Rejection::NoRevision`] when it is not kept, [`Rejection::Revision`] when other writers are faster time and
-    /// again, and whatever [`Self::apply`] says: plugins may be gone that the old state used.
+    /// again, and whatever [`Self::apply`] says.
     pub fn rollback(&self, to: u64, author: &str, message: &str) -> Result<Applied, Rejection> {
         let mut tries = 1;
         loop {
@@ -36,20 +36,16 @@ impl Control {
         }
     }
 
-    /// The operations that make the resources those of revision `to`.
+    /// The operations that make the resources those of revision `to`. A commit that came after `current` was read
+    /// may be among those undone: the expected revision refuses them then.
     fn way_back(&self, current: &State, to: u64) -> Result<Vec<Op>, Rejection> {
-        if self.revision(to).is_none() {
+        let kept = self.revisions();
+        if !kept.iter().any(|revision| revision.id == to) {
             return Err(Rejection::NoRevision(to));
         }
         // From the newest to the oldest, so that the last one noted of a key is how it was at `to`.
         let mut then: BTreeMap<Key, Option<Arc<Stored>>> = BTreeMap::new();
-        for revision in self.revisions() {
-            if revision.id > current.revision() {
-                continue;
-            }
-            if revision.id <= to {
-                break;
-            }
+        for revision in kept.iter().take_while(|revision| revision.id > to) {
             for changed in &revision.changes {
                 then.insert(changed.change.key.clone(), changed.before.clone());
             }
