@@ -5,6 +5,7 @@ mod certificates;
 mod modules;
 mod plugins;
 mod routes;
+mod secrets;
 mod services;
 mod tables;
 
@@ -17,11 +18,12 @@ use dgate_core::exchange::RouteInfo;
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
 use dgate_core::upstream::Via;
-use dgate_core::{Pipeline, Registry, Upstream};
+use dgate_core::{Pipeline, Registry};
 use http::Method;
 use modules::KeptModules;
 pub use modules::Warning;
 use routes::{Inputs, KeptRoute};
+use services::KeptService;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -76,7 +78,7 @@ pub enum ProblemKind {
 pub(super) struct Kept {
     generation: u64,
     tables: HashMap<String, Arc<Table>>,
-    services: HashMap<String, HashMap<String, (Arc<Stored>, Upstream)>>,
+    services: HashMap<String, HashMap<String, KeptService>>,
     modules: HashMap<String, KeptModules>,
     certificates: HashMap<Key, KeptCertificate>,
     routes: HashMap<String, HashMap<String, KeptRoute>>,
@@ -192,6 +194,11 @@ struct Run<'a> {
 impl Run<'_> {
     fn snapshot(&mut self) -> Option<Snapshot> {
         let global = self.plugins(None, &self.compiler.globals.plugins, &Setup::default());
+        for kind in [Kind::Secret, Kind::Collection, Kind::Consumer] {
+            for (key, _) in self.state.of_kind(kind) {
+                self.namespace_of(key);
+            }
+        }
         for (key, stored) in self.state.of_kind(Kind::Service) {
             let Spec::Service(spec) = &stored.spec else {
                 continue;

@@ -1,5 +1,6 @@
 //! Plugins made ready for their places; one whose use did not change keeps its state.
 
+use super::secrets::Revealed;
 use super::{Inputs, Run};
 use crate::config::{Node, PluginUse, join, validate_at};
 use crate::resource::Key;
@@ -14,7 +15,12 @@ impl Run<'_> {
         setup: &Setup,
     ) -> Vec<Plugged> {
         let mut ready = Vec::with_capacity(uses.len());
-        for (at, usage) in uses.iter().enumerate() {
+        for (at, declared) in uses.iter().enumerate() {
+            let revealed = self.revealed(owner, at, declared);
+            let usage = &PluginUse {
+                config: revealed.config.clone(),
+                ..declared.clone()
+            };
             let slot = (owner.cloned(), at);
             let known = self
                 .kept
@@ -24,7 +30,7 @@ impl Run<'_> {
                 .filter(|(u, _)| u == usage);
             let plugged = match known {
                 Some((_, plugged)) => Some(plugged.clone()),
-                None => self.plug(owner, at, usage, setup),
+                None => self.plug(owner, at, usage, setup, &revealed),
             };
             if let Some(plugged) = plugged {
                 self.kept
@@ -36,12 +42,26 @@ impl Run<'_> {
         ready
     }
 
+    /// The config of a plugin with its secrets.
+    fn revealed(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse) -> Revealed {
+        let namespace = owner.map_or("default", |key| &key.namespace);
+        let mut revealed = self.reveal(namespace, &usage.config);
+        let global = Key::namespace("proxy.plugins");
+        for (pointer, detail) in std::mem::take(&mut revealed.problems) {
+            let detail = format!("plugin `{}`: {detail}", usage.name);
+            let pointer = format!("/plugins/{at}/config{pointer}");
+            self.invalid(owner.unwrap_or(&global), pointer, detail);
+        }
+        revealed
+    }
+
     fn plug(
         &mut self,
         owner: Option<&Key>,
         at: usize,
         usage: &PluginUse,
         setup: &Setup,
+        revealed: &Revealed,
     ) -> Option<Plugged> {
         // Global plugins belong to no resource; their problems name the configuration file's list.
         let global = Key::namespace("proxy.plugins");
@@ -67,7 +87,8 @@ impl Run<'_> {
             return match entry.plug(usage.config.clone(), setup) {
                 Ok(plugged) => Some(plugged),
                 Err(error) => {
-                    self.invalid(owner, pointer, format!("plugin `{}`: {error}", usage.name));
+                    let detail = revealed.scrub(format!("plugin `{}`: {error}", usage.name));
+                    self.invalid(owner, pointer, detail);
                     None
                 }
             };
@@ -84,7 +105,7 @@ impl Run<'_> {
             self.invalid(
                 owner,
                 error.pointer,
-                format!("plugin `{}`: {detail}", usage.name),
+                revealed.scrub(format!("plugin `{}`: {detail}", usage.name)),
             );
         }
         None

@@ -3,7 +3,7 @@
 use super::super::Route;
 use super::super::router::Pattern;
 use super::super::stack::stack;
-use super::Run;
+use super::{Run, secrets};
 use crate::resource::{self, Key, Kind, Spec, Stored};
 use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::{Handlers, HookSet};
@@ -25,6 +25,8 @@ pub(super) struct Inputs {
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
     pub(super) modules: Vec<Arc<dyn Hooks>>,
+    /// Those of the namespace, when a plugin of the route's names one.
+    secrets: Vec<Arc<Stored>>,
 }
 
 impl Inputs {
@@ -41,6 +43,7 @@ impl Inputs {
             && Arc::ptr_eq(&self.namespace, &other.namespace)
             && service
             && modules.eq(other.modules.iter().map(address))
+            && secrets::same(&self.secrets, &other.secrets)
     }
 }
 
@@ -90,6 +93,11 @@ impl Run<'_> {
             namespace,
             service,
             modules: self.listed(key, spec)?,
+            secrets: Vec::new(),
+        };
+        let inputs = Inputs {
+            secrets: self.secrets_in(&inputs),
+            ..inputs
         };
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
         let known = same_generation
@@ -114,6 +122,29 @@ impl Run<'_> {
                 },
             );
         Some(route)
+    }
+
+    /// The secrets that the plugins of a route may name.
+    fn secrets_in(&self, inputs: &Inputs) -> Vec<Arc<Stored>> {
+        let places = [
+            Some(&inputs.route),
+            Some(&inputs.namespace),
+            inputs.service.as_ref(),
+        ];
+        let plugins = places.into_iter().flatten().flat_map(|s| match &s.spec {
+            Spec::Route(route) => &*route.plugins,
+            Spec::Namespace(namespace) => &*namespace.plugins,
+            Spec::Service(service) => &*service.plugins,
+            _ => &[],
+        });
+        if plugins
+            .clone()
+            .any(|usage| secrets::mentions(&usage.config))
+        {
+            self.secrets_of(&inputs.route.spec.key().namespace)
+        } else {
+            Vec::new()
+        }
     }
 
     fn build_route(
@@ -142,7 +173,14 @@ impl Run<'_> {
                 &at,
             ));
             // Absent when the service itself does not compile: said there.
-            upstream = Some(self.kept.services.get(ns)?.get(&service.name)?.1.clone());
+            upstream = Some(
+                self.kept
+                    .services
+                    .get(ns)?
+                    .get(&service.name)?
+                    .upstream
+                    .clone(),
+            );
         }
         plugins.extend(self.plugins(
             Some(key),
