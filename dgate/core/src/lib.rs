@@ -12,6 +12,7 @@
 //! | 4 | [`upstream`] | the client side: pools, balancing, retries around them |
 
 pub mod body;
+pub mod consumer;
 pub mod error;
 pub mod exchange;
 pub mod gather;

@@ -48,6 +48,9 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The hooks it implements; written by `#[dgate::plugin]`.
     const HOOKS: HookSet;
+    /// Whether it looks for consumers: then [`RouteInfo::consumers`](crate::exchange::RouteInfo::consumers) has
+    /// those of its namespace.
+    const CONSUMERS: bool = false;
     /// Its configuration. `#[serde(deny_unknown_fields)]` belongs on it; its field docs are the manual.
     type Config: DeserializeOwned + JsonSchema;
 

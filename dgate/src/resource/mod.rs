@@ -19,7 +19,7 @@ mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
 pub use collection::{Collection, Visibility};
-pub use consumer::{BasicCredential, Consumer, Credential, HmacCredential, JwtCredential};
+pub use consumer::Consumer;
 pub(crate) use document::id_problem;
 pub use document::{Document, MAX_ID};
 pub use domain::{Domain, Mtls};
