@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | subject |
 //! | --- | --- | --- |
-//! | 0 | [`mod@body`] [`error`] [`exchange`] [`metrics`] [`target`] [`units`] | the words of a request |
+//! | 0 | [`mod@body`] [`error`] [`exchange`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
 //! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
 //! | 3 | [`hook`] [`mod@plugin`] [`registry`] | the five hooks |
@@ -14,6 +14,7 @@
 pub mod body;
 pub mod error;
 pub mod exchange;
+pub mod key;
 pub mod metrics;
 pub mod target;
 pub mod units;
@@ -34,8 +35,9 @@ pub use dgate_macros::plugin;
 pub use error::{Error, ErrorKind, Origin};
 pub use exchange::Exchange;
 pub use hook::{Flow, HookSet, Hooks, Interrupt, ModuleLayer};
+pub use key::Key;
 pub use pipeline::{Pipeline, PipelineBuilder, PipelineLayer};
-pub use plugin::{Plugin, Setup};
+pub use plugin::{FieldError, Plugin, Setup};
 pub use registry::Registry;
 pub use target::Target;
 pub use upstream::Upstream;
