@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
-use dgate_tests::client::get;
+use std::sync::Arc;
+
+use dgate_tests::client::{DEADLINE, get, poll_until};
 use dgate_tests::gateway::{TestGateway, proxy_to};
 use dgate_tests::upstream::TestUpstream;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 /// One route with these plugins.
 fn with_plugins(upstream: &TestUpstream, plugins: Value) -> Value {
@@ -58,4 +61,33 @@ async fn what_only_the_plugin_finds_wrong_is_said_at_its_field() {
         errors[0]["pointer"], "/routes/0/plugins/0/config/window",
         "{errors}"
     );
+}
+
+#[tokio::test]
+async fn requests_in_flight_stay_counted_when_something_else_changes() {
+    let gate = Arc::new(Semaphore::new(0));
+    let opened = gate.clone();
+    let upstream = TestUpstream::with(move |_| {
+        let opened = opened.clone();
+        async move {
+            opened.acquire().await.unwrap().forget();
+            http::Response::new(String::from("ok"))
+        }
+    });
+    let limit = json!({"name": "concurrency-limit", "config": {"max_inflight": 1}});
+    let mut bundle = with_plugins(&upstream, json!([limit]));
+    let gateway = TestGateway::start(bundle.clone());
+    let addr = gateway.addr();
+    let held = tokio::spawn(async move { get(addr, "/").await.status });
+    let arrived = async || upstream.requests().len() == 1;
+    poll_until(DEADLINE, "the first is in flight", arrived).await;
+
+    bundle["routes"][0]["tags"] = json!(["changed"]);
+    gateway.apply(bundle).await;
+    assert_eq!(get(addr, "/").await.status, 503);
+    gate.add_permits(2);
+    assert_eq!(held.await.unwrap(), 200);
+    // The place is given back when the body has ended, which the client may see a moment earlier.
+    let free = async || get(addr, "/").await.status == 200;
+    poll_until(DEADLINE, "the place is free", free).await;
 }

@@ -207,9 +207,10 @@ mod tests {
     use crate::exchange::{Client, Identity};
 
     fn from(ip: &str) -> Exchange {
-        let mut client = Client::default();
-        client.ip = Some(ip.parse().unwrap());
-        Exchange::new(client)
+        Exchange::new(Client {
+            ip: Some(ip.parse().unwrap()),
+            ..Client::default()
+        })
     }
 
     #[test]
@@ -239,9 +240,10 @@ mod tests {
         let of = |ip, name: Option<&str>| {
             let ctx = from(ip);
             if let Some(name) = name {
-                let mut identity = Identity::default();
-                identity.name = name.to_owned();
-                ctx.set_identity(identity);
+                ctx.set_identity(Identity {
+                    name: name.to_owned(),
+                    ..Identity::default()
+                });
             }
             keys.of(&ctx, &HeaderMap::new())
         };
