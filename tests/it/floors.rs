@@ -20,7 +20,7 @@ const CORE: &[&[&str]] = &[
     ],
     &["pipeline", "reply"],
     &["layer"],
-    &["hook", "plugin", "registry"],
+    &["hook", "plugin", "registry", "transform"],
     &["upstream"],
 ];
 

@@ -8,7 +8,7 @@
 //! | 0 | [`mod@body`] [`error`] [`exchange`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
 //! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
-//! | 3 | [`hook`] [`mod@plugin`] [`registry`] | the five hooks |
+//! | 3 | [`hook`] [`mod@plugin`] [`registry`] [`transform`] | the five hooks |
 //! | 4 | [`upstream`] | the client side: pools, balancing, retries around them |
 
 pub mod body;
@@ -27,6 +27,7 @@ pub mod layer;
 pub mod hook;
 pub mod plugin;
 pub mod registry;
+pub mod transform;
 
 pub mod upstream;
 
