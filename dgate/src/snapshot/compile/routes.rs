@@ -4,6 +4,7 @@ use super::super::Route;
 use super::super::router::Pattern;
 use super::super::stack::stack;
 use super::{Run, secrets};
+use crate::config::PluginUse;
 use crate::resource::{self, Key, Kind, Spec, Stored};
 use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::{Handlers, HookSet};
@@ -25,7 +26,7 @@ pub(super) struct Inputs {
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
     pub(super) modules: Vec<Arc<dyn Hooks>>,
-    /// Those of the namespace, when a plugin of the route's names one.
+    /// Those that plugins on the route may name, when one names any.
     secrets: Vec<Arc<Stored>>,
 }
 
@@ -131,20 +132,23 @@ impl Run<'_> {
             Some(&inputs.namespace),
             inputs.service.as_ref(),
         ];
-        let plugins = places.into_iter().flatten().flat_map(|s| match &s.spec {
+        let mut plugins = places.into_iter().flatten().flat_map(|s| match &s.spec {
             Spec::Route(route) => &*route.plugins,
             Spec::Namespace(namespace) => &*namespace.plugins,
             Spec::Service(service) => &*service.plugins,
             _ => &[],
         });
-        if plugins
-            .clone()
-            .any(|usage| secrets::mentions(&usage.config))
-        {
-            self.secrets_of(&inputs.route.spec.key().namespace)
-        } else {
-            Vec::new()
+        let mentions = |usage: &PluginUse| secrets::mentions(&usage.config);
+        let namespace = &inputs.route.spec.key().namespace;
+        let mut named = match plugins.any(mentions) {
+            true => self.secrets_of(namespace),
+            false => Vec::new(),
+        };
+        // Those on every route have the secrets of namespace `default`.
+        if self.compiler.globals.plugins.iter().any(mentions) {
+            named.extend(self.secrets_of("default"));
         }
+        named
     }
 
     fn build_route(
