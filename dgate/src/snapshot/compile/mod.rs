@@ -279,23 +279,8 @@ impl Run<'_> {
     }
 
     fn method(&mut self, key: &Key, pointer: &str, text: &str) -> Option<Method> {
-        match text.parse::<Method>() {
-            Ok(_) if text.chars().any(|c| c.is_ascii_lowercase()) => {
-                self.invalid(
-                    key,
-                    pointer,
-                    format!(
-                        "methods are case-sensitive: did you mean `{}`?",
-                        text.to_uppercase()
-                    ),
-                );
-                None
-            }
-            Ok(method) => Some(method),
-            Err(_) => {
-                self.invalid(key, pointer, format!("`{text}` is no HTTP method"));
-                None
-            }
-        }
+        resource::method(text)
+            .map_err(|detail| self.invalid(key, pointer, detail))
+            .ok()
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Inputs {
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
     pub(super) modules: Vec<Arc<dyn Hooks>>,
-    /// Those of the namespace, when a plugin of the route's names one.
+    /// Those that plugins on the route may name, when one names any.
     secrets: Vec<Arc<Stored>>,
     /// Those of the namespace, when a plugin of the route's looks for them.
     consumers: Option<Arc<Consumers>>,
@@ -148,14 +148,17 @@ impl Run<'_> {
 
     /// The secrets that the plugins of a route may name.
     fn secrets_in(&self, inputs: &Inputs) -> Vec<Arc<Stored>> {
-        if inputs
-            .plugins()
-            .any(|usage| secrets::mentions(&usage.config))
-        {
-            self.secrets_of(&inputs.route.spec.key().namespace)
-        } else {
-            Vec::new()
+        let mentions = |usage: &PluginUse| secrets::mentions(&usage.config);
+        let namespace = &inputs.route.spec.key().namespace;
+        let mut named = match inputs.plugins().any(mentions) {
+            true => self.secrets_of(namespace),
+            false => Vec::new(),
+        };
+        // Those on every route have the secrets of namespace `default`.
+        if self.compiler.globals.plugins.iter().any(mentions) {
+            named.extend(self.secrets_of("default"));
         }
+        named
     }
 
     /// The consumers that the plugins of a route look for.

@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::super::matcher::PatternError;
-use super::super::path;
+use super::matcher::PatternError;
+use super::path;
 
 /// Segments a pattern may have. A lookup goes one call deeper for each of them.
 const MAX_SEGMENTS: usize = 256;
@@ -26,16 +26,16 @@ const MAX_SEGMENTS: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     text: String,
-    pub(super) segments: Vec<Segment>,
-    pub(super) rest: Option<Rest>,
-    pub(super) names: Vec<String>,
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) rest: Option<Rest>,
+    pub(crate) names: Vec<String>,
     prefix: String,
     prefix_segments: usize,
 }
 
 /// One segment of a pattern, in the order of precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Segment {
+pub(crate) enum Segment {
     Static(String),
     Mixed(Mixed),
     Parameter,
@@ -44,7 +44,7 @@ pub(super) enum Segment {
 
 /// What takes the remaining segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Rest {
+pub(crate) enum Rest {
     /// `{*name}`, which must not be empty.
     Named,
     /// `**`, which also takes the path that ends before it.
@@ -225,7 +225,7 @@ impl Pattern {
 
 /// A segment of literal parts and parameters; two are equal whatever their parameters are called.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mixed {
+pub(crate) struct Mixed {
     /// One more than there are parameters, and only the first and the last may be empty.
     literals: Vec<String>,
 }
@@ -233,7 +233,7 @@ pub(super) struct Mixed {
 impl Mixed {
     /// More literal characters first, then fewer parameters, then the text, so that the order
     /// of two never depends on which was declared first.
-    pub(super) fn precedes(&self, other: &Self) -> bool {
+    pub(crate) fn precedes(&self, other: &Self) -> bool {
         let rank = |mixed: &Self| {
             let characters = mixed.literals.iter().map(|literal| {
                 let escapes = literal.bytes().filter(|byte| *byte == b'%').count();
@@ -249,7 +249,7 @@ impl Mixed {
     /// Both ends are fixed first. Between them, taking each literal where it first occurs leaves
     /// the most for what follows, so a match is found if there is one, without going back:
     /// the time is the length of the segment times that of the literals.
-    pub(super) fn capture<'p>(
+    pub(crate) fn capture<'p>(
         &self,
         segment: &'p str,
         values: &mut SmallVec<[&'p str; 4]>,

@@ -181,7 +181,7 @@ impl Matchers {
     }
 
     /// What two sets of conditions have in common exactly if they are the same, in any order.
-    pub(super) fn identity(&self) -> Vec<(bool, String, bool, String)> {
+    pub(crate) fn identity(&self) -> Vec<(bool, String, bool, String)> {
         let entry = |is_query, name: &str, matcher: &Matcher| {
             let (is_regex, source) = matcher.source();
             (is_query, name.to_owned(), is_regex, source.to_owned())
