@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use dgate_core::gather::poll_write_gathered;
+use dgate_core::batch;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -399,7 +399,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if let Some(taken) = ready!(this.poll_before_write(cx, first, total))? {
             return Poll::Ready(Ok(taken));
         }
-        let result = poll_write_gathered(Pin::new(&mut this.stream), cx, bufs);
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.after_write(result)
     }
 
@@ -466,6 +466,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Farewell<S> {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(n) => self.out.advance(n),
             }
+        }
+        // Closing would lose what the kernel has no room for yet.
+        let flushed = batch::strictly(|| Pin::new(&mut self.stream).poll_flush(cx));
+        if ready!(flushed).is_err() {
+            return Poll::Ready(());
         }
         loop {
             if !self.shut && (self.linger || self.polite) {

@@ -20,6 +20,7 @@ pub use tls::TlsKeys;
 
 use crate::gateway::{DGate, Handling, StartError};
 use bytes::Bytes;
+use dgate_core::batch::{self, BatchedStream};
 use dgate_core::body::boxed;
 use dgate_core::layer::trace::Recorded;
 use dgate_core::reply::problem_json;
@@ -238,6 +239,7 @@ impl Worker {
             }
         };
         runtime.block_on(async {
+            batch::start();
             for listening in sockets {
                 let socket = listening.socket;
                 #[cfg(feature = "tls")]
@@ -265,6 +267,7 @@ impl Worker {
                             ..
                         } = accepted;
                         let info = Arc::new(ConnInfo::new(peer, local, None, Some(permit)));
+                        let stream = BatchedStream::new(stream);
                         tokio::spawn(conn::serve(stream, info, limits, proxy.clone(), guard));
                     });
                     if let Err(error) = accepted.await {
