@@ -24,6 +24,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use dgate_core::batch;
+use futures_util::task::AtomicWaker;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -77,6 +78,7 @@ pub(super) struct ConnState {
     writes: AtomicU32,
     streams: AtomicU32,
     early: Mutex<Early>,
+    task: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +132,11 @@ impl ConnState {
 
     pub(super) fn set_closing(&self) {
         self.closing.store(true, Relaxed);
+    }
+
+    /// The task of an HTTP/1 connection.
+    pub(super) fn task(&self) -> &AtomicWaker {
+        &self.task
     }
 
     /// Who is woken when early hints are queued from another task.

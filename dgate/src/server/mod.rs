@@ -10,6 +10,7 @@ mod listener;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
+mod upload;
 
 pub use conn::{ConnInfo, ConnLimits, Handler, TlsInfo, check_limits};
 pub use drain::{Drain, Guard};
@@ -17,6 +18,7 @@ pub use drain::{Drain, Guard};
 pub(crate) use tls::DefaultCertificate;
 #[cfg(feature = "tls")]
 pub use tls::TlsKeys;
+pub use upload::Upload;
 
 use crate::gateway::{DGate, Handling, StartError};
 use bytes::Bytes;
@@ -316,7 +318,7 @@ impl Handler for Proxy {
     type Body = Recorded;
     type Future = Handling;
 
-    fn call(&self, conn: &Arc<ConnInfo>, req: http::Request<hyper::body::Incoming>) -> Handling {
+    fn call(&self, conn: &Arc<ConnInfo>, req: http::Request<Upload>) -> Handling {
         let req: Request = req.map(boxed);
         self.gateway.handle(Some(conn), req, Some(&self.tunnels))
     }
