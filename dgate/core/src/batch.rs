@@ -14,7 +14,8 @@
 //!
 //! batch::start();
 //! let listener = TcpListener::bind("127.0.0.1:0").await?;
-//! let mut near = BatchedStream::new(TcpStream::connect(listener.local_addr()?).await?);
+//! let near = TcpStream::connect(listener.local_addr()?).await?;
+//! let mut near = BatchedStream::new(near);
 //! let (mut far, _) = listener.accept().await?;
 //! near.write_all(b"one ").await?;
 //! near.write_all(b"two").await?;
