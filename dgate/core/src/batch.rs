@@ -78,8 +78,11 @@ pub fn start() {
 
 /// Sends what waits on this thread: for those who are about to hold it for long.
 pub fn flush() {
-    let waiting = BATCH.with_borrow_mut(|batch| batch.as_mut().map(|b| take(&mut b.sends)));
-    let Some(mut waiting) = waiting.filter(|w| !w.is_empty()) else {
+    let waiting = BATCH.with_borrow_mut(|batch| {
+        let sends = &mut batch.as_mut()?.sends;
+        (!sends.is_empty()).then(|| take(sends))
+    });
+    let Some(mut waiting) = waiting else {
         return;
     };
     for out in waiting.drain(..) {
