@@ -341,10 +341,7 @@ where
                         self.close();
                     }
                 },
-                State::Http1(conn) => match {
-                    self.info.state.task().register(cx.waker());
-                    Pin::new(&mut **conn).poll(&mut Context::from_waker(&self.waker))
-                } {
+                State::Http1(conn) => match self.info.poll_by(&mut **conn, &self.waker, cx) {
                     Poll::Ready(result) => self.end_http1(result),
                     Poll::Pending => {
                         if self.note_head() != Phase::Idle {
@@ -687,6 +684,17 @@ impl ConnInfo {
             forwarded_port: OnceLock::new(),
             _permit: permit,
         }
+    }
+
+    /// Polls hyper's side of the connection with a waker that is ours, and wakes the task of `cx`.
+    fn poll_by<F: Future + Unpin>(
+        &self,
+        conn: &mut F,
+        waker: &Waker,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        self.state.task().register(cx.waker());
+        Pin::new(conn).poll(&mut Context::from_waker(waker))
     }
 
     /// The client's address as a value of `X-Forwarded-For`.
