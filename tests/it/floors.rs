@@ -16,7 +16,7 @@ use paths::{blanked, is_word, paths_in, use_tree, without_tests, words};
 /// Lowest first. Modules of one floor may know each other, except the files of `layer`.
 const CORE: &[&[&str]] = &[
     &[
-        "body", "consumer", "error", "exchange", "gather", "key", "metrics", "target", "units",
+        "batch", "body", "consumer", "error", "exchange", "key", "metrics", "target", "units",
     ],
     &["pipeline", "reply"],
     &["layer"],

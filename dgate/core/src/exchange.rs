@@ -245,6 +245,10 @@ impl Exchange {
     pub fn set_target(&self, target: Option<Target>) {
         *self.0.target.lock() = target;
     }
+    /// Whether the next attempt's target is chosen.
+    pub(crate) fn has_target(&self) -> bool {
+        self.0.target.lock().is_some()
+    }
     /// Takes the choice for the next attempt.
     pub fn take_target(&self) -> Option<Target> {
         self.0.target.lock().take()

@@ -5,17 +5,17 @@
 //!
 //! | floor | modules | subject |
 //! | --- | --- | --- |
-//! | 0 | [`mod@body`] [`consumer`] [`error`] [`exchange`] [`gather`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
+//! | 0 | [`batch`] [`mod@body`] [`consumer`] [`error`] [`exchange`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
 //! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
 //! | 3 | [`hook`] [`mod@plugin`] [`registry`] [`transform`] | the five hooks |
 //! | 4 | [`upstream`] | the client side: pools, balancing, retries around them |
 
+pub mod batch;
 pub mod body;
 pub mod consumer;
 pub mod error;
 pub mod exchange;
-pub mod gather;
 pub mod key;
 pub mod metrics;
 pub mod target;
