@@ -279,6 +279,21 @@ impl Error {
         )
     }
 
+    /// Whether nobody was asked at all: the circuit is open, there is no endpoint, or all places are taken.
+    pub fn refused(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::CircuitOpen | ErrorKind::NoEndpoint | ErrorKind::Overloaded
+        )
+    }
+
+    /// Whether it speaks against what was asked, as breakers and health checks see it; what the client, a limit or
+    /// a module did, does not.
+    pub fn blames_inside(&self) -> bool {
+        let failed = self.0.origin == Origin::Upstream || self.0.kind == ErrorKind::Internal;
+        failed && !self.refused()
+    }
+
     /// Whether another try may end differently, for a request that may be sent twice.
     pub fn retryable(&self) -> bool {
         self.unsent()
