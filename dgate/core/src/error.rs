@@ -188,6 +188,12 @@ impl Error {
         self
     }
 
+    /// The same after `tries` calls, of which a last one that was [refused](Self::refused) was no attempt.
+    pub(crate) fn after(self, tries: u32) -> Self {
+        let attempts = tries - u32::from(self.refused());
+        self.with_attempts(attempts, None)
+    }
+
     /// Gives any boxed error a class: itself if it is an [`Error`], a known cause in its chain
     /// (a body above its limit, a deadline), and [`ErrorKind::Internal`] otherwise.
     pub fn classify(error: BoxError) -> Self {

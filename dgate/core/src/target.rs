@@ -40,6 +40,18 @@ impl Target {
             ..self
         }
     }
+    /// The same host at another port.
+    pub(crate) fn with_port(self, port: u16) -> Self {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.to_string(),
+        };
+        Self {
+            port,
+            authority: format!("{host}:{port}").into(),
+            ..self
+        }
+    }
     /// Whether only public addresses will do.
     pub fn is_public_only(&self) -> bool {
         self.public_only

@@ -11,17 +11,23 @@
 //! ```
 
 mod balance;
+mod choose;
 mod client;
 mod config;
 mod connect;
 mod forward;
 mod gate;
+mod health;
+mod outer;
 mod pool;
 mod public;
 mod upgrade;
+mod watch;
 
+pub use balance::{Balancing, HashKey, LoadBalancerConfig};
 pub use config::{Protocol, TimeoutsConfig, TlsConfig};
 pub use forward::Via;
+pub use health::{ActiveConfig, HealthConfig, PassiveConfig};
 pub use pool::{enter_worker, set_workers, worker, workers};
 pub use upgrade::TunnelGuard;
 
@@ -29,20 +35,24 @@ use crate::body::{Body, BoxError, BoxFuture, Request, Response};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::hook;
+use crate::layer::breaker::{BreakerConfig, Scope};
+use crate::layer::inflight::MaxInflightConfig;
 use crate::layer::retry::{self, RetryConfig, RetryPolicy};
 use crate::layer::timeout;
 use crate::metrics::{self, Subject, Tally};
 use crate::pipeline::{Answer, Pipeline};
 use crate::target::{Target, TargetError};
-use balance::RoundRobin;
+use balance::Balancer;
 use client::{Failure, Sent};
 use config::Timeouts;
 use connect::Tls;
 use forward::Rules;
+use health::Way;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use outer::Outer;
 use parking_lot::Mutex;
 use pool::{H1, Pools};
 use smallvec::SmallVec;
@@ -53,6 +63,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 use tower_service::Service;
+use watch::{Visit, Watch, Wishes};
 
 /// Endpoints that hooks named and no configuration did, kept for their pools.
 const MAX_DYNAMIC: usize = 256;
@@ -67,35 +78,42 @@ pub struct Upstream {
     shared: Arc<Shared>,
     rules: Arc<Rules>,
     timeouts: Timeouts,
+    /// Takes requests when the circuit is open.
+    fallback: Option<Arc<Upstream>>,
 }
 
 struct Shared {
     endpoints: Vec<Arc<Endpoint>>,
     dynamic: Mutex<HashMap<Target, Arc<Endpoint>>>,
-    turns: RoundRobin,
-    retry: Option<RetryPolicy>,
+    balancer: Balancer,
+    /// Whether there is more to know of endpoints than their connections.
+    watched: bool,
+    outer: Option<Arc<Outer>>,
+    retry: Option<Arc<RetryPolicy>>,
     protocol: Protocol,
-    tls: Tls,
+    tls: Arc<Tls>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Endpoint {
     target: Target,
     host: HeaderValue,
     pools: Arc<Pools>,
     /// Of an upstream with a name.
     tally: Option<Arc<Tally>>,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Endpoint {
-    fn new(target: Target, tally: Option<Arc<Tally>>) -> Result<Arc<Self>, BoxError> {
+    fn new(target: Target, tally: Option<Arc<Tally>>) -> Result<Self, BoxError> {
         let host = HeaderValue::from_str(target.authority())?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             target,
             host,
             pools: Pools::new(),
             tally,
-        }))
+            watch: None,
+        })
     }
 }
 
@@ -104,7 +122,11 @@ impl Endpoint {
 #[derive(Default)]
 pub struct UpstreamBuilder {
     urls: Vec<(String, u32)>,
+    balancing: LoadBalancerConfig,
     retry: Option<RetryConfig>,
+    breaker: Option<BreakerConfig>,
+    health: Option<HealthConfig>,
+    inflight: Option<MaxInflightConfig>,
     timeouts: Timeouts,
     protocol: Protocol,
     tls: TlsConfig,
@@ -129,6 +151,26 @@ impl UpstreamBuilder {
     /// Turns retries on. Without it an upstream tries once; a service of the gateway retries by default.
     pub fn retry(mut self, config: RetryConfig) -> Self {
         self.retry = (config.attempts > 0).then_some(config);
+        self
+    }
+    /// Sets how requests are spread over the endpoints.
+    pub fn load_balancer(mut self, config: LoadBalancerConfig) -> Self {
+        self.balancing = config;
+        self
+    }
+    /// Puts a circuit breaker before each endpoint, or before all of them.
+    pub fn breaker(mut self, config: BreakerConfig) -> Self {
+        self.breaker = Some(config);
+        self
+    }
+    /// Checks the health of the endpoints. Active checks are a task that ends with the upstream.
+    pub fn health_check(mut self, config: HealthConfig) -> Self {
+        self.health = Some(config);
+        self
+    }
+    /// Bounds the requests under way.
+    pub fn max_inflight(mut self, config: MaxInflightConfig) -> Self {
+        self.inflight = Some(config);
         self
     }
     /// Sets time limits over the defaults.
@@ -171,7 +213,8 @@ impl UpstreamBuilder {
         self.name = Some((namespace.into(), name.into()));
         self
     }
-    /// Takes over the kept connections of an older upstream, for endpoints that are still the same.
+    /// Takes over from an older upstream what is still the same: kept connections, and the state of breakers, health
+    /// and limits.
     pub fn inherit(mut self, older: &Upstream) -> Self {
         self.heir_of = Some(older.clone());
         self
@@ -189,36 +232,76 @@ impl UpstreamBuilder {
         let heir_of = self
             .heir_of
             .filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
-        let known = |target: &Target| {
-            heir_of
-                .as_ref()?
-                .shared
-                .endpoints
+        let heir_of = heir_of.as_ref().map(|o| &*o.shared);
+        let tls = match heir_of {
+            Some(older) => older.tls.clone(),
+            None => Arc::new(Tls::new(self.tls)?),
+        };
+        let balancer = Balancer::new(
+            &self.balancing,
+            &weights,
+            &self
+                .urls
                 .iter()
-                .find(|e| e.target == *target)
-                .cloned()
+                .map(|(url, _)| url.clone())
+                .collect::<Vec<_>>(),
+        );
+        let names = |endpoint: &str| {
+            let (namespace, name) = self.name.as_ref()?;
+            Some([(&**namespace).into(), (&**name).into(), endpoint.into()])
+        };
+        let of_endpoints = self.breaker.as_ref().filter(|b| b.scope == Scope::Endpoint);
+        let wishes = Wishes {
+            breaker: of_endpoints.map(|config| BreakerConfig {
+                fallback: None,
+                ..config.clone()
+            }),
+            health: self.health,
+            load: balancer.counts_load(),
         };
         let mut endpoints = Vec::with_capacity(weights.len());
         for target in targets? {
-            endpoints.push(match known(&target) {
-                Some(endpoint) => endpoint,
+            let older = heir_of.and_then(|o| o.endpoints.iter().find(|e| e.target == target));
+            let url = target.to_string();
+            let mut endpoint = match older {
+                Some(older) => Endpoint::clone(older),
                 None => {
                     let named = self.name.as_ref().map(|(namespace, name)| {
-                        metrics::tally(Subject::Endpoint, namespace, name, &target.to_string())
+                        metrics::tally(Subject::Endpoint, namespace, name, &url)
                     });
-                    Endpoint::new(target, named)?
+                    Endpoint::new(target.clone(), named)?
                 }
+            };
+            let older = older.and_then(|o| o.watch.as_deref());
+            endpoint.watch = Watch::new(&wishes, older, names(&url), || Way {
+                target,
+                protocol: self.protocol,
+                tls: tls.clone(),
             });
+            endpoints.push(Arc::new(endpoint));
         }
+        let retry = self.retry.map(|config| {
+            let same = heir_of.and_then(|o| o.retry.clone().filter(|r| *r.config() == config));
+            same.unwrap_or_else(|| Arc::new(RetryPolicy::new(config)))
+        });
+        let outer = Outer::new(
+            self.breaker.as_ref(),
+            self.inflight.as_ref(),
+            heir_of.and_then(|o| o.outer.as_deref()),
+            names(""),
+        );
         Ok(Upstream {
             shared: Arc::new(Shared {
+                watched: endpoints.iter().any(|e| e.watch.is_some()),
                 endpoints,
                 dynamic: Mutex::default(),
-                turns: RoundRobin::new(&weights),
-                retry: self.retry.map(RetryPolicy::new),
+                balancer,
+                outer,
+                retry,
                 protocol: self.protocol,
-                tls: Tls::new(self.tls)?,
+                tls,
             }),
+            fallback: None,
             rules: Arc::new(Rules {
                 via: self.via.unwrap_or_else(|| Via::process().clone()),
                 strip_segments: 0,
@@ -251,6 +334,18 @@ impl Upstream {
             shared: self.shared.clone(),
             rules: Arc::new(rules),
             timeouts: self.timeouts.with(timeouts),
+            fallback: self.fallback.clone(),
+        }
+    }
+
+    /// The same with another upstream that takes requests when the circuit is open: [`FallbackConfig::service`].
+    ///
+    /// [`FallbackConfig::service`]: crate::layer::breaker::FallbackConfig::service
+    #[must_use]
+    pub fn with_fallback(self, other: Upstream) -> Self {
+        Self {
+            fallback: Some(Arc::new(other)),
+            ..self
         }
     }
 
@@ -280,15 +375,19 @@ impl Upstream {
                         Some(policy) => {
                             retry::run(policy, &ctx, &parts.method, body, attempt).await
                         }
-                        None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+                        None => attempt(body).await.map_err(|e| e.after(1)),
                     }
                 },
                 timeout::passed,
             )
             .await;
             Ok(result.map_err(|e| {
+                // An attempt that the request timeout has cut off.
+                if let Some(visit) = progress.into_inner().visit {
+                    visit.end(Err(&e), &upstream.shared.endpoints);
+                }
                 if e.attempts() == 0 {
-                    e.with_attempts(ctx.attempt() + 1, None)
+                    e.after(ctx.attempt() + 1)
                 } else {
                     e
                 }
@@ -312,14 +411,20 @@ impl Upstream {
             },
         };
         let endpoint = match chosen {
-            Some(target) => self.dynamic(target)?,
-            None => self.balanced(progress)?,
+            Some(target) => {
+                let endpoint = self.dynamic(target)?;
+                if let Some(watch) = &endpoint.watch {
+                    Self::visit(watch, progress)?;
+                }
+                endpoint
+            }
+            None => self.choose(ctx, parts, progress)?,
         };
         let limit = match (
             self.timeouts.attempt,
             self.shared
                 .retry
-                .as_ref()
+                .as_deref()
                 .and_then(RetryPolicy::per_try_timeout),
         ) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -340,6 +445,10 @@ impl Upstream {
                 Err(_) => tally.ended(false, begun.elapsed()),
             }
         }
+        let sent = match endpoint.watch {
+            Some(_) => self.left(sent, progress),
+            None => sent,
+        };
         let mut response = match sent
             .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
         {
@@ -361,21 +470,6 @@ impl Upstream {
         Ok(response)
     }
 
-    /// The balancer's choice: another endpoint than those tried, while there is one.
-    fn balanced(&self, progress: &Mutex<Progress>) -> Result<Arc<Endpoint>, Error> {
-        let endpoints = &self.shared.endpoints;
-        match endpoints.len() {
-            0 => Err(ErrorKind::NoEndpoint.into()),
-            1 => Ok(endpoints[0].clone()),
-            count => {
-                let tried = &mut progress.lock().tried;
-                let at = self.shared.turns.pick(count, |at| tried.contains(&at));
-                tried.push(at);
-                Ok(endpoints[at].clone())
-            }
-        }
-    }
-
     /// The endpoint of a target that a hook named: a configured one if it is one.
     fn dynamic(&self, target: Target) -> Result<Arc<Endpoint>, Error> {
         if let Some(known) = self.shared.endpoints.iter().find(|e| e.target == target) {
@@ -391,6 +485,7 @@ impl Upstream {
             any.and_then(|any| dynamic.remove(&any));
         }
         let made = Endpoint::new(target.clone(), None)
+            .map(Arc::new)
             .map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
         dynamic.insert(target, made.clone());
         Ok(made)
@@ -496,6 +591,8 @@ struct Progress {
     tried: SmallVec<[usize; 4]>,
     /// The headers as they came, for the first request that is sent: they have the room for what is added.
     first: Option<HeaderMap>,
+    /// The attempt under way, at an endpoint that is watched.
+    visit: Option<Visit>,
 }
 
 impl Progress {
@@ -505,6 +602,7 @@ impl Progress {
         Self {
             tried: SmallVec::new(),
             first: Some(std::mem::replace(&mut parts.headers, copy)),
+            visit: None,
         }
     }
 }
@@ -554,11 +652,15 @@ impl<F: Future<Output = Result<T, Error>>, T> Future for Within<F> {
 
 impl Answer for Upstream {
     fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
-        self.forward(Exchange::ensure(&mut req), req)
+        self.answer_in(Exchange::ensure(&mut req), req)
     }
 
     fn answer_in(&self, ctx: Exchange, req: Request) -> BoxFuture<Result<Response, BoxError>> {
-        self.forward(ctx, req)
+        match &self.shared.outer {
+            // the service's breaker, its fallback, max_inflight
+            Some(outer) => self.guarded(outer, ctx, req),
+            None => self.forward(ctx, req),
+        }
     }
 }
 

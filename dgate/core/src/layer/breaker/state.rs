@@ -288,6 +288,11 @@ pub struct Permit {
 }
 
 impl Permit {
+    /// The call begins only now: what it waited for before is not its doing.
+    pub fn begin(&mut self) {
+        self.begun = Instant::now();
+    }
+
     /// Notes how the call ended; `None` when it says nothing about what was called.
     pub fn end(mut self, failed: Option<bool>) {
         if let (Some(failed), Some(breaker)) = (failed, self.breaker.as_deref()) {
