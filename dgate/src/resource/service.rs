@@ -21,8 +21,7 @@ pub struct Service {
     #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))]
     pub name: String,
     /// Endpoints: `http://` or `https://`, each a URL or `{url, weight}`. A path in a URL is put before every
-    /// request's path.
-    #[schemars(length(min = 1))]
+    /// request's path. Without any it answers 503 `no_endpoint`, unless a module names the upstream (`fetchUpstream`).
     pub urls: Vec<Endpoint>,
     /// How requests are spread over the endpoints.
     #[serde(default, skip_serializing_if = "is_default")]

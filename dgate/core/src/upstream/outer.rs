@@ -109,11 +109,12 @@ impl Outer {
 
 impl Watched for Outer {
     fn seen(&self) -> Seen {
-        let mut seen = Seen::default();
-        seen.breaker = self.breaker.as_ref().map(|b| b.state().as_str());
-        seen.inflight = self.inflight.as_ref().map(|i| i.under_way() as u64);
-        seen.waiting = self.inflight.as_ref().map(|i| i.waiting() as u64);
-        seen
+        Seen {
+            breaker: self.breaker.as_ref().map(|b| b.state().as_str()),
+            inflight: self.inflight.as_ref().map(|i| i.under_way() as u64),
+            waiting: self.inflight.as_ref().map(|i| i.waiting() as u64),
+            ..Seen::default()
+        }
     }
 }
 

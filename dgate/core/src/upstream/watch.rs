@@ -87,11 +87,12 @@ pub(super) fn breaker(config: BreakerConfig, names: Option<Names>) -> Breaker {
 
 impl Watched for Watch {
     fn seen(&self) -> Seen {
-        let mut seen = Seen::default();
-        seen.health = self.health.as_ref().map(|h| h.word());
-        seen.breaker = self.breaker.as_ref().map(|b| b.state().as_str());
-        seen.inflight = self.load.as_ref().map(|l| l.under_way() as u64);
-        seen
+        Seen {
+            health: self.health.as_ref().map(|h| h.word()),
+            breaker: self.breaker.as_ref().map(|b| b.state().as_str()),
+            inflight: self.load.as_ref().map(|l| l.under_way() as u64),
+            ..Seen::default()
+        }
     }
 }
 

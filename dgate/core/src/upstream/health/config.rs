@@ -55,7 +55,7 @@ pub struct PassiveConfig {
     /// Failed requests within `window` that eject an endpoint: no answer, or a status of 500 to 599. Default 5.
     #[schemars(range(min = 1, max = 10_000))]
     pub failures: u32,
-    /// Default 10s.
+    /// How far back failed requests count. Default 10s.
     pub window: Duration,
     /// How long it stays ejected. Default 30s.
     pub eject_for: Duration,
