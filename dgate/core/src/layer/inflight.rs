@@ -138,18 +138,15 @@ fn overloaded() -> Error {
         .with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
 }
 
-/// The response with a body that keeps `guard` until it has ended.
-pub fn held<G: Send + Unpin + 'static>(response: Response, guard: G) -> Response {
+/// Makes the body of a response keep `guard` until it has ended.
+pub fn hold<G: Send + Unpin + 'static>(response: &mut Response, guard: G) {
     use http_body::Body as _;
     if response.body().is_end_stream() {
-        return response;
+        return;
     }
-    response.map(|body| {
-        Body::new(Held {
-            body,
-            guard: Some(guard),
-        })
-    })
+    let body = std::mem::replace(response.body_mut(), Body::empty());
+    let guard = Some(guard);
+    *response.body_mut() = Body::new(Held { body, guard });
 }
 
 struct Held<G> {
@@ -246,7 +243,9 @@ impl<S: Inner> Service<Request> for MaxInflight<S> {
         Box::pin(async move {
             let place = limit.enter().await?;
             let response = service.call(req).await.map_err(Into::into)?;
-            Ok(held(response.into_response(), place))
+            let mut response = response.into_response();
+            hold(&mut response, place);
+            Ok(response)
         })
     }
 }
@@ -300,13 +299,16 @@ mod tests {
         use http_body_util::BodyExt;
         let limit = limit(1, 0);
         let place = limit.enter().await.expect("a place");
-        let response = held(Response::new(Body::from("text")), place);
+        let mut response = Response::new(Body::from("text"));
+        hold(&mut response, place);
         assert_eq!(limit.under_way(), 1);
         let mut body = response.into_body();
         body.frame().await.expect("a frame").expect("no error");
         assert_eq!(limit.under_way(), 0);
         let place = limit.enter().await.expect("a place");
-        drop(held(Response::new(Body::from("text")), place));
+        let mut response = Response::new(Body::from("text"));
+        hold(&mut response, place);
+        drop(response);
         assert_eq!(limit.under_way(), 0);
     }
 }

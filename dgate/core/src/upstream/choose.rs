@@ -9,7 +9,7 @@ use super::{Endpoint, Progress, Upstream};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::layer::breaker::circuit_open;
-use crate::layer::inflight::held;
+use crate::layer::inflight::hold;
 
 use http::request::Parts;
 use parking_lot::Mutex;
@@ -76,7 +76,7 @@ impl Upstream {
             };
             if let Some(watch) = watch(at) {
                 match Visit::begin(watch) {
-                    Ok(visit) => progress.visit = Some(visit),
+                    Ok(visit) => progress.visit = Some(Box::new(visit)),
                     Err(_) => {
                         refused.push(at);
                         continue;
@@ -91,7 +91,7 @@ impl Upstream {
     /// Begins a visit to an endpoint that a hook chose.
     pub(super) fn visit(watch: &Arc<Watch>, progress: &Mutex<Progress>) -> Result<(), Error> {
         let visit = Visit::begin(watch).map_err(circuit_open)?;
-        progress.lock().visit = Some(visit);
+        progress.lock().visit = Some(Box::new(visit));
         Ok(())
     }
 
@@ -107,22 +107,17 @@ impl Upstream {
     }
 
     /// Ends the visit of an attempt, if there is one.
-    pub(super) fn left(
-        &self,
-        sent: Result<Sent, Error>,
-        progress: &Mutex<Progress>,
-    ) -> Result<Sent, Error> {
+    pub(super) fn left(&self, sent: &mut Result<Sent, Error>, progress: &Mutex<Progress>) {
         let Some(visit) = progress.lock().visit.take() else {
-            return sent;
+            return;
         };
         let result = match &sent {
             Ok(Sent::Answer(response) | Sent::Switched(response, _)) => Ok(response.status()),
             Err(error) => Err(error),
         };
         let loaded = visit.end(result, &self.shared.endpoints);
-        match (sent, loaded) {
-            (Ok(Sent::Answer(response)), Some(loaded)) => Ok(Sent::Answer(held(response, loaded))),
-            (sent, _) => sent,
+        if let (Ok(Sent::Answer(response)), Some(loaded)) = (sent, loaded) {
+            hold(response, loaded);
         }
     }
 }

@@ -431,7 +431,7 @@ impl Upstream {
             (a, b) => a.or(b),
         };
         let counted = endpoint.tally.as_ref().map(|t| (t, Instant::now()));
-        let sent = within(
+        let mut sent = within(
             limit,
             self.send(ctx, parts, body, &endpoint, progress),
             timeout::passed,
@@ -445,10 +445,9 @@ impl Upstream {
                 Err(_) => tally.ended(false, begun.elapsed()),
             }
         }
-        let sent = match endpoint.watch {
-            Some(_) => self.left(sent, progress),
-            None => sent,
-        };
+        if endpoint.watch.is_some() {
+            self.left(&mut sent, progress);
+        }
         let mut response = match sent
             .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
         {
@@ -591,8 +590,8 @@ struct Progress {
     tried: SmallVec<[usize; 4]>,
     /// The headers as they came, for the first request that is sent: they have the room for what is added.
     first: Option<HeaderMap>,
-    /// The attempt under way, at an endpoint that is watched.
-    visit: Option<Visit>,
+    /// The attempt under way, at an endpoint that is watched. Boxed, so that others pay no room for it.
+    visit: Option<Box<Visit>>,
 }
 
 impl Progress {

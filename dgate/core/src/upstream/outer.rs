@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::hook;
 use crate::layer::breaker::{Breaker, BreakerConfig, FallbackConfig, Permit, Scope, circuit_open};
-use crate::layer::inflight::{Inflight, MaxInflightConfig, held};
+use crate::layer::inflight::{Inflight, MaxInflightConfig, hold};
 use crate::layer::retry::Lender;
 use crate::metrics::{self, Names, Seen, Watched};
 use crate::pipeline::Answer;
@@ -178,10 +178,11 @@ impl Upstream {
                 },
             }
         }
-        Ok(match place {
-            Some(place) => held(result?, place),
-            None => result?,
-        })
+        let mut response = result?;
+        if let Some(place) = place {
+            hold(&mut response, place);
+        }
+        Ok(response)
     }
 }
 
