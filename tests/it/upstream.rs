@@ -10,6 +10,7 @@ mod broken;
 mod forwarding;
 mod health;
 mod inflight;
+mod names;
 mod retries;
 mod tls;
 

@@ -11,6 +11,7 @@
 //! ```
 
 mod balance;
+mod build;
 mod choose;
 mod client;
 mod config;
@@ -21,6 +22,8 @@ mod health;
 mod outer;
 mod pool;
 mod public;
+mod race;
+mod resolve;
 mod upgrade;
 mod watch;
 
@@ -29,6 +32,7 @@ pub use config::{Protocol, TimeoutsConfig, TlsConfig};
 pub use forward::Via;
 pub use health::{ActiveConfig, HealthConfig, PassiveConfig};
 pub use pool::{enter_worker, set_workers, worker, workers};
+pub use resolve::{Resolve, Resolved};
 pub use upgrade::TunnelGuard;
 
 use crate::body::{Body, BoxError, BoxFuture, Request, Response};
@@ -39,15 +43,15 @@ use crate::layer::breaker::{BreakerConfig, Scope};
 use crate::layer::inflight::MaxInflightConfig;
 use crate::layer::retry::{self, RetryConfig, RetryPolicy};
 use crate::layer::timeout;
-use crate::metrics::{self, Subject, Tally};
+use crate::metrics::Tally;
 use crate::pipeline::{Answer, Pipeline};
-use crate::target::{Target, TargetError};
+use crate::target::Target;
 use balance::Balancer;
+use build::Spec;
 use client::{Failure, Sent};
 use config::Timeouts;
 use connect::Tls;
 use forward::Rules;
-use health::Way;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue};
 use hyper::client::conn::{http1, http2};
@@ -55,6 +59,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use outer::Outer;
 use parking_lot::Mutex;
 use pool::{H1, Pools};
+use resolve::{Following, Found};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -84,7 +89,9 @@ pub struct Upstream {
 
 struct Shared {
     endpoints: Vec<Arc<Endpoint>>,
-    dynamic: Mutex<HashMap<Target, Arc<Endpoint>>>,
+    /// Of a service with names: what they stand for at the moment, in place of everything here.
+    names: Option<Following>,
+    dynamic: Arc<Mutex<HashMap<Target, Arc<Endpoint>>>>,
     balancer: Balancer,
     /// Whether there is more to know of endpoints than their connections.
     watched: bool,
@@ -136,6 +143,7 @@ pub struct UpstreamBuilder {
     hide: bool,
     heir_of: Option<Upstream>,
     name: Option<(String, String)>,
+    resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl UpstreamBuilder {
@@ -208,6 +216,11 @@ impl UpstreamBuilder {
         self.hide = hide;
         self
     }
+    /// Sets who knows the addresses of names; default: the system's DNS and `/etc/hosts`.
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
     /// Counts attempts at its endpoints under this namespace and name.
     pub fn named(mut self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         self.name = Some((namespace.into(), name.into()));
@@ -225,82 +238,53 @@ impl UpstreamBuilder {
     /// # Errors
     /// A URL that is no target, TLS settings that do not parse.
     pub fn build(self) -> Result<Upstream, BoxError> {
-        let targets: Result<Vec<Target>, TargetError> =
-            self.urls.iter().map(|(url, _)| url.parse()).collect();
-        let weights: Vec<u32> = self.urls.iter().map(|(_, weight)| *weight).collect();
+        let mut urls = Vec::with_capacity(self.urls.len());
+        for (url, weight) in &self.urls {
+            urls.push((url.parse::<Target>()?, *weight));
+        }
         // Connections made under other settings are not for us.
-        let heir_of = self
+        let older = self
             .heir_of
             .filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
-        let heir_of = heir_of.as_ref().map(|o| &*o.shared);
-        let tls = match heir_of {
+        let found = older.as_ref().map(|o| o.shared.found()).unwrap_or_default();
+        let older = older.map(|o| o.shared.current());
+        let older = older.as_deref();
+        let tls = match older {
             Some(older) => older.tls.clone(),
             None => Arc::new(Tls::new(self.tls)?),
         };
-        let balancer = Balancer::new(
-            &self.balancing,
-            &weights,
-            &self
-                .urls
-                .iter()
-                .map(|(url, _)| url.clone())
-                .collect::<Vec<_>>(),
-        );
-        let names = |endpoint: &str| {
-            let (namespace, name) = self.name.as_ref()?;
-            Some([(&**namespace).into(), (&**name).into(), endpoint.into()])
-        };
         let of_endpoints = self.breaker.as_ref().filter(|b| b.scope == Scope::Endpoint);
-        let wishes = Wishes {
-            breaker: of_endpoints.map(|config| BreakerConfig {
-                fallback: None,
-                ..config.clone()
-            }),
-            health: self.health,
-            load: balancer.counts_load(),
+        let spec = Spec {
+            urls,
+            wishes: Wishes {
+                breaker: of_endpoints.map(|config| BreakerConfig {
+                    fallback: None,
+                    ..config.clone()
+                }),
+                health: self.health,
+                load: self.balancing.counts_load(),
+            },
+            balancing: self.balancing,
+            name: self.name,
+            protocol: self.protocol,
+            tls,
         };
-        let mut endpoints = Vec::with_capacity(weights.len());
-        for target in targets? {
-            let older = heir_of.and_then(|o| o.endpoints.iter().find(|e| e.target == target));
-            let url = target.to_string();
-            let mut endpoint = match older {
-                Some(older) => Endpoint::clone(older),
-                None => {
-                    let named = self.name.as_ref().map(|(namespace, name)| {
-                        metrics::tally(Subject::Endpoint, namespace, name, &url)
-                    });
-                    Endpoint::new(target.clone(), named)?
-                }
-            };
-            let older = older.and_then(|o| o.watch.as_deref());
-            endpoint.watch = Watch::new(&wishes, older, names(&url), || Way {
-                target,
-                protocol: self.protocol,
-                tls: tls.clone(),
-            });
-            endpoints.push(Arc::new(endpoint));
-        }
         let retry = self.retry.map(|config| {
-            let same = heir_of.and_then(|o| o.retry.clone().filter(|r| *r.config() == config));
+            let same = older.and_then(|o| o.retry.clone().filter(|r| *r.config() == config));
             same.unwrap_or_else(|| Arc::new(RetryPolicy::new(config)))
         });
         let outer = Outer::new(
             self.breaker.as_ref(),
             self.inflight.as_ref(),
-            heir_of.and_then(|o| o.outer.as_deref()),
-            names(""),
+            older.and_then(|o| o.outer.as_deref()),
+            spec.names(""),
         );
+        let shared = spec.shared(&found, older, retry, outer)?;
         Ok(Upstream {
-            shared: Arc::new(Shared {
-                watched: endpoints.iter().any(|e| e.watch.is_some()),
-                endpoints,
-                dynamic: Mutex::default(),
-                balancer,
-                outer,
-                retry,
-                protocol: self.protocol,
-                tls,
-            }),
+            shared: match spec.has_names() {
+                true => resolve::following(spec, found, shared, self.resolver),
+                false => Arc::new(shared),
+            },
             fallback: None,
             rules: Arc::new(Rules {
                 via: self.via.unwrap_or_else(|| Via::process().clone()),
@@ -349,6 +333,17 @@ impl Upstream {
         }
     }
 
+    /// The same with what its names stand for now.
+    fn current(&self) -> Self {
+        match &self.shared.names {
+            None => self.clone(),
+            Some(names) => Self {
+                shared: names.current(),
+                ..self.clone()
+            },
+        }
+    }
+
     /// Boxed once, as the innermost service of a route.
     pub fn pipeline(self) -> Pipeline {
         Pipeline::of(self)
@@ -360,7 +355,7 @@ impl Upstream {
         if let Some(handler) = hook::handler(&ctx) {
             return Box::pin(async move { Ok(hook::handle(&*handler, &ctx, req).await?) });
         }
-        let upstream = self.clone();
+        let upstream = self.current();
         let (mut parts, body) = req.into_parts();
         // A block, which borrows what it has captured; an `async fn` would hold its arguments twice.
         Box::pin(async move {
@@ -471,8 +466,10 @@ impl Upstream {
 
     /// The endpoint of a target that a hook named: a configured one if it is one.
     fn dynamic(&self, target: Target) -> Result<Arc<Endpoint>, Error> {
-        if let Some(known) = self.shared.endpoints.iter().find(|e| e.target == target) {
-            return Ok(known.clone());
+        let endpoints = self.shared.endpoints.iter();
+        let known: SmallVec<[_; 4]> = endpoints.filter(|e| e.target.is_at(&target)).collect();
+        if let Some(known) = fastrand::choice(&known) {
+            return Ok(Arc::clone(known));
         }
         let mut dynamic = self.shared.dynamic.lock();
         if let Some(known) = dynamic.get(&target) {
@@ -585,6 +582,24 @@ impl Upstream {
     }
 }
 
+impl Shared {
+    /// What stands in its place, if it has names.
+    fn current(self: &Arc<Self>) -> Arc<Self> {
+        match &self.names {
+            Some(names) => names.current(),
+            None => self.clone(),
+        }
+    }
+
+    /// The addresses of its names, as far as they are known.
+    fn found(&self) -> Found {
+        self.names
+            .as_ref()
+            .map(Following::found)
+            .unwrap_or_default()
+    }
+}
+
 /// What the attempts of one request leave to each other.
 struct Progress {
     tried: SmallVec<[usize; 4]>,
@@ -680,7 +695,7 @@ impl Service<Request> for Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream")
-            .field("endpoints", &self.shared.endpoints)
+            .field("endpoints", &self.shared.current().endpoints)
             .finish_non_exhaustive()
     }
 }

@@ -39,6 +39,10 @@ impl LoadBalancerConfig {
     pub fn new(policy: Balancing) -> Self {
         Self { policy, on: None }
     }
+    /// Whether endpoints have to keep their load.
+    pub(super) fn counts_load(&self) -> bool {
+        matches!(self.policy, Balancing::LeastRequest | Balancing::PeakEwma)
+    }
     /// `hash` by this key.
     pub fn hash(on: HashKey) -> Self {
         Self {
@@ -101,11 +105,6 @@ impl Balancer {
             policy,
             weights: weights.into(),
         }
-    }
-
-    /// Whether endpoints have to keep their load.
-    pub(super) fn counts_load(&self) -> bool {
-        matches!(self.policy, Policy::LeastRequest | Policy::PeakEwma)
     }
 
     /// Whether an endpoint takes requests at all.
