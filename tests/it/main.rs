@@ -27,5 +27,6 @@ mod state;
 mod store;
 mod streaming;
 mod tls;
+mod traffic;
 mod upgrade;
 mod upstream;

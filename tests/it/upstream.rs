@@ -1,11 +1,16 @@
 //! The client side of `dgate-core` through its public API, against real sockets: connections and
 //! their reuse, streaming, HTTP/2, upgrades and turns. No gateway is in between. The forwarding
-//! rules, broken upstreams, retries and TLS have a file each.
+//! rules, broken upstreams, balancing, breakers, health, limits, retries and TLS have a file each.
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+mod balancing;
+mod breaker;
 mod broken;
 mod forwarding;
+mod health;
+mod inflight;
+mod names;
 mod retries;
 mod tls;
 

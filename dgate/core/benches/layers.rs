@@ -6,7 +6,11 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
-use dgate_core::layer::{BodyLimitLayer, RetryConfig, RetryLayer, TimeoutLayer, TraceLayer};
+use dgate_core::layer::{
+    BodyLimitLayer, BreakerConfig, CircuitBreakerLayer, MaxInflightConfig, MaxInflightLayer,
+    RetryConfig, RetryLayer, TimeoutLayer, TraceLayer,
+};
+use dgate_core::upstream::{Balancing, LoadBalancerConfig};
 use dgate_core::{
     Body, Exchange, Flow, HookSet, Hooks, ModuleLayer, Pipeline, Request, Response, Upstream,
 };
@@ -92,6 +96,14 @@ fn stacks(c: &mut Criterion) {
             "layer/body_limit",
             end().layer(BodyLimitLayer::new(1 << 20)),
         ),
+        (
+            "layer/circuit_breaker",
+            end().layer(CircuitBreakerLayer::new(BreakerConfig::default())),
+        ),
+        (
+            "layer/max_inflight",
+            end().layer(MaxInflightLayer::new(MaxInflightConfig::new(100))),
+        ),
         ("layer/trace", Pipeline::new(TraceLayer::new().layer(end()))),
     ];
     c.bench_function("request alone", |b| b.iter(|| black_box(request())));
@@ -133,9 +145,18 @@ fn upstream(c: &mut Criterion) {
         .build()
         .expect("a valid URL")
         .pipeline();
+    let guarded = build()
+        .breaker(BreakerConfig::default())
+        .load_balancer(LoadBalancerConfig::new(Balancing::LeastRequest))
+        .health_check(Default::default())
+        .max_inflight(MaxInflightConfig::new(100))
+        .build()
+        .expect("a valid URL")
+        .pipeline();
     for (name, stack) in [
         ("upstream/loopback GET", once),
         ("upstream/with retry", retrying),
+        ("upstream/with breaker, health, load and limit", guarded),
     ] {
         c.bench_function(name, |b| {
             b.iter(|| {

@@ -200,6 +200,12 @@ impl Error {
         self
     }
 
+    /// The same after `tries` calls, of which a last one that was [refused](Self::refused) was no attempt.
+    pub(crate) fn after(self, tries: u32) -> Self {
+        let attempts = tries - u32::from(self.refused());
+        self.with_attempts(attempts, None)
+    }
+
     /// Gives any boxed error a class: itself if it is an [`Error`], a known cause in its chain
     /// (a body above its limit, a deadline), and [`ErrorKind::Internal`] otherwise.
     pub fn classify(error: BoxError) -> Self {
@@ -289,6 +295,21 @@ impl Error {
             self.0.kind,
             ErrorKind::UpstreamConnect | ErrorKind::ConnectTimeout
         )
+    }
+
+    /// Whether nobody was asked at all: the circuit is open, there is no endpoint, or all places are taken.
+    pub fn refused(&self) -> bool {
+        matches!(
+            self.0.kind,
+            ErrorKind::CircuitOpen | ErrorKind::NoEndpoint | ErrorKind::Overloaded
+        )
+    }
+
+    /// Whether it speaks against what was asked, as breakers and health checks see it; what the client, a limit or
+    /// a module did, does not.
+    pub fn blames_inside(&self) -> bool {
+        let failed = self.0.origin == Origin::Upstream || self.0.kind == ErrorKind::Internal;
+        failed && !self.refused()
     }
 
     /// Whether another try may end differently, for a request that may be sent twice.

@@ -7,10 +7,14 @@
 //! | `dgate_request_duration_seconds` | `namespace route` | from the request's head to the end of the answer |
 //! | `dgate_response_bytes_total` | `namespace route` | body bytes sent to clients |
 //! | `dgate_upstream_attempts_total` | `namespace route` | attempts at upstreams beyond the first |
+//! | `dgate_retries_skipped_total` | `namespace route reason` | another attempt would have been due: `body_too_large` |
+//! | `dgate_circuit_breaker_opened_total` | `namespace service endpoint` | how often a breaker opened |
 
 mod tally;
+mod watch;
 
 pub use tally::{Counts, Names, Subject, Tally, since, tallies, tally};
+pub use watch::{Seen, Watched, publish, watch, watched};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use std::sync::{Arc, OnceLock};
@@ -27,6 +31,7 @@ pub struct RouteMetrics {
     duration: OnceLock<Histogram>,
     bytes: OnceLock<Counter>,
     retries: OnceLock<Counter>,
+    too_large: OnceLock<Counter>,
     service: Arc<str>,
     tally: OnceLock<Arc<Tally>>,
 }
@@ -69,6 +74,13 @@ impl RouteMetrics {
     pub fn retried(&self) {
         self.retries
             .get_or_init(|| counter!("dgate_upstream_attempts_total", "namespace" => self.namespace.to_string(), "route" => self.route.to_string()))
+            .increment(1);
+    }
+
+    /// Notes that there was no further attempt because the body is larger than what is kept for one.
+    pub fn too_large_to_retry(&self) {
+        self.too_large
+            .get_or_init(|| counter!("dgate_retries_skipped_total", "namespace" => self.namespace.to_string(), "route" => self.route.to_string(), "reason" => "body_too_large"))
             .increment(1);
     }
 }

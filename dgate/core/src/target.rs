@@ -3,6 +3,8 @@
 use http::Uri;
 use http::uri::Scheme;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::IpAddr;
 use std::str::FromStr;
 
 /// The base URL for one attempt: scheme, authority and a base path, `http` or `https`.
@@ -20,6 +22,22 @@ pub struct Target {
     authority: Box<str>,
     base_path: Box<str>,
     public_only: bool,
+    at: Option<IpAddr>,
+    or: Alternative,
+}
+
+/// Another way to the same place, which is no part of what makes it this place.
+#[derive(Clone, Copy, Default)]
+struct Alternative(Option<IpAddr>);
+
+impl PartialEq for Alternative {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+impl Eq for Alternative {}
+impl Hash for Alternative {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// A URL that is no target.
@@ -37,6 +55,46 @@ impl Target {
     pub fn public_only(self) -> Self {
         Self {
             public_only: true,
+            ..self
+        }
+    }
+    /// The same at one address of its name, or at another if it is the first to take a connection.
+    pub(crate) fn pinned(&self, at: IpAddr, or: Option<IpAddr>) -> Self {
+        Self {
+            at: Some(at),
+            or: Alternative(or),
+            ..self.clone()
+        }
+    }
+    /// The addresses that it was pinned to.
+    pub(crate) fn addresses(&self) -> Option<(IpAddr, Option<IpAddr>)> {
+        Some((self.at?, self.or.0))
+    }
+    /// The URL, with the address that it was pinned to: how statistics name it.
+    pub(crate) fn label(&self) -> String {
+        match self.at {
+            Some(at) => format!("{self} ({at})"),
+            None => self.to_string(),
+        }
+    }
+    /// Whether it is `other` or an address of it.
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
+        self == other
+            || self.at.is_some()
+                && Self {
+                    at: None,
+                    ..self.clone()
+                } == *other
+    }
+    /// The same host at another port.
+    pub(crate) fn with_port(self, port: u16) -> Self {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.to_string(),
+        };
+        Self {
+            port,
+            authority: format!("{host}:{port}").into(),
             ..self
         }
     }
@@ -113,6 +171,8 @@ impl FromStr for Target {
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
             public_only: false,
+            at: None,
+            or: Alternative::default(),
         })
     }
 }

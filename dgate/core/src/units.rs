@@ -1,7 +1,8 @@
-//! The units that configuration is written in: [`Duration`], [`Size`] and [`Limit`].
+//! The units that configuration is written in: [`Duration`], [`Size`], [`Limit`] and [`Statuses`].
 //!
 //! Every config struct uses these instead of bare numbers, so that `5s` and `64KiB` mean the same
-//! everywhere. The JSON Schemas carry the `format` keywords [`DURATION_FORMAT`] and [`SIZE_FORMAT`]:
+//! everywhere. The JSON Schemas carry the `format` keywords [`DURATION_FORMAT`], [`SIZE_FORMAT`] and
+//! [`STATUS_FORMAT`]:
 //! a validator that knows them checks the text by [`FromStr`](std::str::FromStr) and reports it at its place.
 //!
 //! ```
@@ -18,10 +19,12 @@
 mod duration;
 mod limit;
 mod size;
+mod status;
 
 pub use duration::Duration;
 pub use limit::Limit;
 pub use size::Size;
+pub use status::Statuses;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,6 +34,9 @@ pub const DURATION_FORMAT: &str = "dgate-duration";
 
 /// The `format` keyword of a [`Size`] in JSON Schemas.
 pub const SIZE_FORMAT: &str = "dgate-size";
+
+/// The `format` keyword of [`Statuses`] in JSON Schemas.
+pub const STATUS_FORMAT: &str = "dgate-statuses";
 
 /// Why a text is no value of its unit. Shows a form that would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]

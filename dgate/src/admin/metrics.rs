@@ -46,7 +46,10 @@ impl Metrics {
 /// `GET /metrics`.
 pub(super) async fn render(State(shared): State<Shared>) -> impl IntoResponse {
     let text = match &shared.metrics.0 {
-        Some(handle) => handle.render(),
+        Some(handle) => {
+            dgate_core::metrics::publish();
+            handle.render()
+        }
         None => "# this program has a metrics recorder of its own\n".to_owned(),
     };
     (

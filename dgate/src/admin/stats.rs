@@ -1,9 +1,10 @@
-//! `GET /api/v1/stats`: what was counted since the process began, and quantiles of latency. Read from the
-//! counts that the data plane keeps ([`dgate_core::metrics::tallies`]); asking costs it nothing.
+//! `GET /api/v1/stats`: what was counted since the process began, quantiles of latency, and what endpoints are like
+//! now. Read from what the data plane keeps ([`dgate_core::metrics::tallies`], [`dgate_core::metrics::watched`]);
+//! asking costs it nothing.
 
 use axum::Json;
 use axum::response::{IntoResponse, Response};
-use dgate_core::metrics::{Counts, Subject, since, tallies};
+use dgate_core::metrics::{Counts, Names, Seen, Subject, since, tallies, watched};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,14 @@ pub(super) async fn stats() -> Response {
         }
         add(routes.entry([namespace, route]).or_default());
     }
+    let states: BTreeMap<Names, Seen> = watched().into_iter().collect();
+    for [namespace, service, endpoint] in states.keys() {
+        if endpoint.is_empty() {
+            services
+                .entry([namespace.clone(), service.clone()])
+                .or_default();
+        }
+    }
     let two = |(names, counts): ([Arc<str>; 2], Counts)| {
         shown(
             &[("namespace", &names[0]), ("name", &names[1])],
@@ -39,16 +48,24 @@ pub(super) async fn stats() -> Response {
         .into_iter()
         .map(|(name, counts)| shown(&[("name", &name)], &counts, true))
         .collect();
+    let services: Vec<_> = services
+        .into_iter()
+        .map(|(names, counts)| {
+            let of_service = [names[0].clone(), names[1].clone(), "".into()];
+            with_state(two((names, counts)), states.get(&of_service))
+        })
+        .collect();
     let endpoints: Vec<_> = tallies(Subject::Endpoint)
         .into_iter()
-        .filter(|(_, counts)| counts.total() > 0)
-        .map(|([namespace, service, url], counts)| {
-            let names = [
-                ("namespace", &*namespace),
-                ("service", &service),
-                ("url", &url),
+        .filter(|(names, counts)| counts.total() > 0 || states.contains_key(names))
+        .map(|(names, counts)| {
+            let [namespace, service, url] = &names;
+            let row = [
+                ("namespace", &**namespace),
+                ("service", service),
+                ("url", url),
             ];
-            shown(&names, &counts, true)
+            with_state(shown(&row, &counts, true), states.get(&names))
         })
         .collect();
     let modules: Vec<_> = tallies(Subject::Module)
@@ -66,11 +83,30 @@ pub(super) async fn stats() -> Response {
         "since": OffsetDateTime::from(since()).format(&Rfc3339).unwrap_or_default(),
         "namespaces": namespaces,
         "routes": routes.into_iter().map(two).collect::<Vec<_>>(),
-        "services": services.into_iter().map(two).collect::<Vec<_>>(),
+        "services": services,
         "endpoints": endpoints,
         "modules": modules,
     }))
     .into_response()
+}
+
+/// A row with the state of what it is about: `health`, `breaker`, `inflight`, `waiting`, each where there is one.
+fn with_state(mut row: Value, seen: Option<&Seen>) -> Value {
+    let Some(seen) = seen else {
+        return row;
+    };
+    let fields = [
+        ("health", seen.health.map(Value::from)),
+        ("breaker", seen.breaker.map(Value::from)),
+        ("inflight", seen.inflight.map(Value::from)),
+        ("waiting", seen.waiting.map(Value::from)),
+    ];
+    for (field, value) in fields {
+        if let Some(value) = value {
+            row[field] = value;
+        }
+    }
+    row
 }
 
 /// One row; `answers` have statuses.

@@ -2,8 +2,9 @@
 
 use super::{default_namespace, is_default};
 use crate::config::PluginUse;
-use dgate_core::layer::RetryConfig;
-use dgate_core::upstream::{Protocol, TimeoutsConfig, TlsConfig};
+use dgate_core::layer::{BreakerConfig, MaxInflightConfig, RetryConfig};
+pub use dgate_core::upstream::{Balancing, LoadBalancerConfig as LoadBalancer};
+use dgate_core::upstream::{HealthConfig, Protocol, TimeoutsConfig, TlsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +21,7 @@ pub struct Service {
     #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))]
     pub name: String,
     /// Endpoints: `http://` or `https://`, each a URL or `{url, weight}`. A path in a URL is put before every
-    /// request's path.
-    #[schemars(length(min = 1))]
+    /// request's path. Without any it answers 503 `no_endpoint`, unless a module names the upstream (`fetchUpstream`).
     pub urls: Vec<Endpoint>,
     /// How requests are spread over the endpoints.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -32,6 +32,15 @@ pub struct Service {
     /// Retries; on with defaults when absent, `{attempts: 0}` turns them off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetryConfig>,
+    /// A circuit breaker: stops asking what has been failing, for a while. Off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<BreakerConfig>,
+    /// Health checks of the endpoints. Off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthConfig>,
+    /// A bound on requests under way; over it 503 `overloaded`. Off when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_inflight: Option<MaxInflightConfig>,
     /// TLS for `https://` endpoints.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
@@ -91,24 +100,4 @@ impl Endpoint {
             Self::Weighted(endpoint) => endpoint.weight,
         }
     }
-}
-
-/// How requests are spread over the endpoints.
-#[non_exhaustive]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LoadBalancer {
-    /// The policy. Default `round_robin`.
-    #[serde(default)]
-    pub policy: Balancing,
-}
-
-/// A balancing policy.
-#[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balancing {
-    /// In turns, by weight, smoothly.
-    #[default]
-    RoundRobin,
 }

@@ -6,7 +6,8 @@
 //! plugins            global, namespace, service, route, each as listed
 //! modules            as listed: request_modifier 1 → n … response_modifier n → 1
 //! request_handler    of the first plugin or module that has one: answers, nothing below runs; otherwise
-//! request timeout ─ retry ─ fetch_upstream ─ balance ─ attempt timeout ─ client      (one future: `Upstream`)
+//! service breaker and fallback ─ max_inflight ─ request timeout ─ retry ─ fetch_upstream ─ balance ─
+//! endpoint breaker ─ attempt timeout ─ client      (one future: `Upstream`)
 //! ```
 
 use dgate_core::hook::{Handlers, HookSet};

@@ -48,7 +48,7 @@ async fn a_bundle_is_applied_as_one_revision_or_not_at_all() {
     );
 
     // One bad item of many: nothing of it is there.
-    let bad = json!({"services": [{"name": "three", "urls": ["http://a"]}, {"name": "four", "urls": []}], "routes": [{"name": "r", "paths": ["/r"], "service": "ghost"}]});
+    let bad = json!({"services": [{"name": "three", "urls": ["http://a"]}, {"name": "four", "urls": ["ftp://a"]}], "routes": [{"name": "r", "paths": ["/r"], "service": "ghost"}]});
     problem(&apply("", bad).await, 422, "invalid");
     let dangling = json!({"services": [{"name": "three", "urls": ["http://a"]}], "routes": [{"name": "r", "paths": ["/r"], "service": "ghost"}]});
     let refused = problem(&apply("", dangling).await, 422, "invalid");

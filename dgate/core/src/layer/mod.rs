@@ -2,7 +2,9 @@
 
 pub mod adapter;
 pub mod body_limit;
+pub mod breaker;
 pub mod headers;
+pub mod inflight;
 pub mod retry;
 pub mod rewrite;
 pub mod timeout;
@@ -10,7 +12,9 @@ pub mod trace;
 
 pub use adapter::{AxumLayer, axum};
 pub use body_limit::{BodyLimit, BodyLimitLayer};
+pub use breaker::{BreakerConfig, CircuitBreaker, CircuitBreakerLayer};
 pub use headers::{SetHeaders, SetHeadersLayer};
+pub use inflight::{MaxInflight, MaxInflightConfig, MaxInflightLayer};
 pub use retry::{Retry, RetryConfig, RetryLayer};
 pub use rewrite::{StripPrefix, StripPrefixLayer};
 pub use timeout::{Timeout, TimeoutLayer};

@@ -2,6 +2,7 @@
 
 use super::Protocol;
 use super::public::is_public;
+use super::race::{interleaved, race};
 use crate::batch::BatchedStream;
 use crate::body::BoxError;
 use crate::target::Target;
@@ -66,34 +67,34 @@ pub(super) async fn connect(
     tls.connect(target, protocol, tcp).await
 }
 
-/// The first address that takes a connection; a name is looked up for each new connection.
+/// The first address that takes a connection; a name that was not resolved in the background is looked up for
+/// each new connection.
 async fn tcp(target: &Target) -> io::Result<TcpStream> {
-    let host = target.host();
-    let allowed = |ip: IpAddr| !target.is_public_only() || is_public(ip);
+    let (host, port) = (target.host(), target.port());
     let refused = |ip: IpAddr| {
         io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!("{host} is at {ip}, which is not a public address: it needs a permission"),
         )
     };
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        if !allowed(ip) {
-            return Err(refused(ip));
-        }
-        return TcpStream::connect((ip, target.port())).await;
+    if let Some((at, or)) = target.addresses() {
+        return race([Some(at), or].into_iter().flatten(), port).await;
     }
-    let mut last = None;
-    for address in tokio::net::lookup_host((host, target.port())).await? {
-        if !allowed(address.ip()) {
-            last = Some(refused(address.ip()));
-            continue;
+    let mut addresses: Vec<IpAddr> = match host.parse::<IpAddr>() {
+        Ok(ip) => vec![ip],
+        Err(_) => {
+            let found = tokio::net::lookup_host((host, port)).await?;
+            interleaved(found.map(|address| address.ip()))
         }
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
+    };
+    let first = addresses.first().copied();
+    if target.is_public_only() {
+        addresses.retain(|ip| is_public(*ip));
     }
-    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+    match first {
+        Some(ip) if addresses.is_empty() => Err(refused(ip)),
+        _ => race(addresses, port).await,
+    }
 }
 
 #[cfg(feature = "tls")]

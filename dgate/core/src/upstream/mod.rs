@@ -11,30 +11,43 @@
 //! ```
 
 mod balance;
+mod build;
+mod choose;
 mod client;
 mod config;
 mod connect;
 mod forward;
 mod gate;
+mod health;
+mod outer;
 mod pool;
 mod public;
+mod race;
+mod resolve;
 mod upgrade;
+mod watch;
 
+pub use balance::{Balancing, HashKey, LoadBalancerConfig};
 pub use config::{Protocol, TimeoutsConfig, TlsConfig};
 pub use forward::Via;
+pub use health::{ActiveConfig, HealthConfig, PassiveConfig};
 pub use pool::{enter_worker, set_workers, worker, workers};
+pub use resolve::{Resolve, Resolved};
 pub use upgrade::TunnelGuard;
 
 use crate::body::{Body, BoxError, BoxFuture, Request, Response};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::hook;
+use crate::layer::breaker::{BreakerConfig, Scope};
+use crate::layer::inflight::MaxInflightConfig;
 use crate::layer::retry::{self, RetryConfig, RetryPolicy};
 use crate::layer::timeout;
-use crate::metrics::{self, Subject, Tally};
+use crate::metrics::Tally;
 use crate::pipeline::{Answer, Pipeline};
-use crate::target::{Target, TargetError};
-use balance::RoundRobin;
+use crate::target::Target;
+use balance::Balancer;
+use build::Spec;
 use client::{Failure, Sent};
 use config::Timeouts;
 use connect::Tls;
@@ -43,8 +56,10 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use outer::Outer;
 use parking_lot::Mutex;
 use pool::{H1, Pools};
+use resolve::{Following, Found};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -53,6 +68,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
+use watch::{Visit, Watch, Wishes};
 
 /// Endpoints that hooks named and no configuration did, kept for their pools.
 const MAX_DYNAMIC: usize = 256;
@@ -67,35 +83,44 @@ pub struct Upstream {
     shared: Arc<Shared>,
     rules: Arc<Rules>,
     timeouts: Timeouts,
+    /// Takes requests when the circuit is open.
+    fallback: Option<Arc<Upstream>>,
 }
 
 struct Shared {
     endpoints: Vec<Arc<Endpoint>>,
-    dynamic: Mutex<HashMap<Target, Arc<Endpoint>>>,
-    turns: RoundRobin,
-    retry: Option<RetryPolicy>,
+    /// Of a service with names: what they stand for at the moment, in place of everything here.
+    names: Option<Following>,
+    dynamic: Arc<Mutex<HashMap<Target, Arc<Endpoint>>>>,
+    balancer: Balancer,
+    /// Whether there is more to know of endpoints than their connections.
+    watched: bool,
+    outer: Option<Arc<Outer>>,
+    retry: Option<Arc<RetryPolicy>>,
     protocol: Protocol,
-    tls: Tls,
+    tls: Arc<Tls>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Endpoint {
     target: Target,
     host: HeaderValue,
     pools: Arc<Pools>,
     /// Of an upstream with a name.
     tally: Option<Arc<Tally>>,
+    watch: Option<Arc<Watch>>,
 }
 
 impl Endpoint {
-    fn new(target: Target, tally: Option<Arc<Tally>>) -> Result<Arc<Self>, BoxError> {
+    fn new(target: Target, tally: Option<Arc<Tally>>) -> Result<Self, BoxError> {
         let host = HeaderValue::from_str(target.authority())?;
-        Ok(Arc::new(Self {
+        Ok(Self {
             target,
             host,
             pools: Pools::new(),
             tally,
-        }))
+            watch: None,
+        })
     }
 }
 
@@ -104,7 +129,11 @@ impl Endpoint {
 #[derive(Default)]
 pub struct UpstreamBuilder {
     urls: Vec<(String, u32)>,
+    balancing: LoadBalancerConfig,
     retry: Option<RetryConfig>,
+    breaker: Option<BreakerConfig>,
+    health: Option<HealthConfig>,
+    inflight: Option<MaxInflightConfig>,
     timeouts: Timeouts,
     protocol: Protocol,
     tls: TlsConfig,
@@ -114,6 +143,7 @@ pub struct UpstreamBuilder {
     hide: bool,
     heir_of: Option<Upstream>,
     name: Option<(String, String)>,
+    resolver: Option<Arc<dyn Resolve>>,
 }
 
 impl UpstreamBuilder {
@@ -129,6 +159,26 @@ impl UpstreamBuilder {
     /// Turns retries on. Without it an upstream tries once; a service of the gateway retries by default.
     pub fn retry(mut self, config: RetryConfig) -> Self {
         self.retry = (config.attempts > 0).then_some(config);
+        self
+    }
+    /// Sets how requests are spread over the endpoints.
+    pub fn load_balancer(mut self, config: LoadBalancerConfig) -> Self {
+        self.balancing = config;
+        self
+    }
+    /// Puts a circuit breaker before each endpoint, or before all of them.
+    pub fn breaker(mut self, config: BreakerConfig) -> Self {
+        self.breaker = Some(config);
+        self
+    }
+    /// Checks the health of the endpoints. Active checks are a task that ends with the upstream.
+    pub fn health_check(mut self, config: HealthConfig) -> Self {
+        self.health = Some(config);
+        self
+    }
+    /// Bounds the requests under way.
+    pub fn max_inflight(mut self, config: MaxInflightConfig) -> Self {
+        self.inflight = Some(config);
         self
     }
     /// Sets time limits over the defaults.
@@ -166,12 +216,18 @@ impl UpstreamBuilder {
         self.hide = hide;
         self
     }
+    /// Sets who knows the addresses of names; default: the system's DNS and `/etc/hosts`.
+    pub fn resolver(mut self, resolver: Arc<dyn Resolve>) -> Self {
+        self.resolver = Some(resolver);
+        self
+    }
     /// Counts attempts at its endpoints under this namespace and name.
     pub fn named(mut self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         self.name = Some((namespace.into(), name.into()));
         self
     }
-    /// Takes over the kept connections of an older upstream, for endpoints that are still the same.
+    /// Takes over from an older upstream what is still the same: kept connections, and the state of breakers, health
+    /// and limits.
     pub fn inherit(mut self, older: &Upstream) -> Self {
         self.heir_of = Some(older.clone());
         self
@@ -182,43 +238,54 @@ impl UpstreamBuilder {
     /// # Errors
     /// A URL that is no target, TLS settings that do not parse.
     pub fn build(self) -> Result<Upstream, BoxError> {
-        let targets: Result<Vec<Target>, TargetError> =
-            self.urls.iter().map(|(url, _)| url.parse()).collect();
-        let weights: Vec<u32> = self.urls.iter().map(|(_, weight)| *weight).collect();
+        let mut urls = Vec::with_capacity(self.urls.len());
+        for (url, weight) in &self.urls {
+            urls.push((url.parse::<Target>()?, *weight));
+        }
         // Connections made under other settings are not for us.
-        let heir_of = self
+        let older = self
             .heir_of
             .filter(|o| o.shared.protocol == self.protocol && o.shared.tls.same(&self.tls));
-        let known = |target: &Target| {
-            heir_of
-                .as_ref()?
-                .shared
-                .endpoints
-                .iter()
-                .find(|e| e.target == *target)
-                .cloned()
+        let found = older.as_ref().map(|o| o.shared.found()).unwrap_or_default();
+        let older = older.map(|o| o.shared.current());
+        let older = older.as_deref();
+        let tls = match older {
+            Some(older) => older.tls.clone(),
+            None => Arc::new(Tls::new(self.tls)?),
         };
-        let mut endpoints = Vec::with_capacity(weights.len());
-        for target in targets? {
-            endpoints.push(match known(&target) {
-                Some(endpoint) => endpoint,
-                None => {
-                    let named = self.name.as_ref().map(|(namespace, name)| {
-                        metrics::tally(Subject::Endpoint, namespace, name, &target.to_string())
-                    });
-                    Endpoint::new(target, named)?
-                }
-            });
-        }
+        let of_endpoints = self.breaker.as_ref().filter(|b| b.scope == Scope::Endpoint);
+        let spec = Spec {
+            urls,
+            wishes: Wishes {
+                breaker: of_endpoints.map(|config| BreakerConfig {
+                    fallback: None,
+                    ..config.clone()
+                }),
+                health: self.health,
+                load: self.balancing.counts_load(),
+            },
+            balancing: self.balancing,
+            name: self.name,
+            protocol: self.protocol,
+            tls,
+        };
+        let retry = self.retry.map(|config| {
+            let same = older.and_then(|o| o.retry.clone().filter(|r| *r.config() == config));
+            same.unwrap_or_else(|| Arc::new(RetryPolicy::new(config)))
+        });
+        let outer = Outer::new(
+            self.breaker.as_ref(),
+            self.inflight.as_ref(),
+            older.and_then(|o| o.outer.as_deref()),
+            spec.names(""),
+        );
+        let shared = spec.shared(&found, older, retry, outer)?;
         Ok(Upstream {
-            shared: Arc::new(Shared {
-                endpoints,
-                dynamic: Mutex::default(),
-                turns: RoundRobin::new(&weights),
-                retry: self.retry.map(RetryPolicy::new),
-                protocol: self.protocol,
-                tls: Tls::new(self.tls)?,
-            }),
+            shared: match spec.has_names() {
+                true => resolve::following(spec, found, shared, self.resolver),
+                false => Arc::new(shared),
+            },
+            fallback: None,
             rules: Arc::new(Rules {
                 via: self.via.unwrap_or_else(|| Via::process().clone()),
                 strip_segments: 0,
@@ -251,6 +318,29 @@ impl Upstream {
             shared: self.shared.clone(),
             rules: Arc::new(rules),
             timeouts: self.timeouts.with(timeouts),
+            fallback: self.fallback.clone(),
+        }
+    }
+
+    /// The same with another upstream that takes requests when the circuit is open: [`FallbackConfig::service`].
+    ///
+    /// [`FallbackConfig::service`]: crate::layer::breaker::FallbackConfig::service
+    #[must_use]
+    pub fn with_fallback(self, other: Upstream) -> Self {
+        Self {
+            fallback: Some(Arc::new(other)),
+            ..self
+        }
+    }
+
+    /// The same with what its names stand for now.
+    fn current(&self) -> Self {
+        match &self.shared.names {
+            None => self.clone(),
+            Some(names) => Self {
+                shared: names.current(),
+                ..self.clone()
+            },
         }
     }
 
@@ -265,7 +355,7 @@ impl Upstream {
         if let Some(handler) = hook::handler(&ctx) {
             return Box::pin(async move { Ok(hook::handle(&*handler, &ctx, req).await?) });
         }
-        let upstream = self.clone();
+        let upstream = self.current();
         let (mut parts, body) = req.into_parts();
         // A block, which borrows what it has captured; an `async fn` would hold its arguments twice.
         Box::pin(async move {
@@ -281,15 +371,19 @@ impl Upstream {
                         Some(policy) => {
                             retry::run(policy, &ctx, &parts.method, body, attempt).await
                         }
-                        None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+                        None => attempt(body).await.map_err(|e| e.after(1)),
                     }
                 },
                 timeout::passed,
             )
             .await;
             Ok(result.map_err(|e| {
+                // An attempt that the request timeout has cut off.
+                if let Some(visit) = progress.into_inner().visit {
+                    visit.end(Err(&e), &upstream.shared.endpoints);
+                }
                 if e.attempts() == 0 {
-                    e.with_attempts(ctx.attempt() + 1, None)
+                    e.after(ctx.attempt() + 1)
                 } else {
                     e
                 }
@@ -303,6 +397,7 @@ impl Upstream {
         let h1_only = |e: &Arc<Endpoint>| !e.target.https();
         ctx.hooked()
             || ctx.has_target()
+            || self.shared.balancer.reads_headers()
             || matches!(self.shared.protocol, Protocol::H2c | Protocol::Http2)
             || (self.shared.retry.as_ref()).is_some_and(|policy| policy.repeats(method))
             || !self.shared.endpoints.iter().all(h1_only)
@@ -324,21 +419,27 @@ impl Upstream {
             },
         };
         let endpoint = match chosen {
-            Some(target) => self.dynamic(target)?,
-            None => self.balanced(progress)?,
+            Some(target) => {
+                let endpoint = self.dynamic(target)?;
+                if let Some(watch) = &endpoint.watch {
+                    Self::visit(watch, progress)?;
+                }
+                endpoint
+            }
+            None => self.choose(ctx, parts, progress)?,
         };
         let limit = match (
             self.timeouts.attempt,
             self.shared
                 .retry
-                .as_ref()
+                .as_deref()
                 .and_then(RetryPolicy::per_try_timeout),
         ) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
         let begun = Instant::now();
-        let sent = within_from(
+        let mut sent = within_from(
             begun,
             limit,
             self.send(ctx, parts, body, &endpoint, progress, begun),
@@ -355,6 +456,9 @@ impl Upstream {
                 }
                 Err(_) => tally.ended(false, begun.elapsed()),
             }
+        }
+        if endpoint.watch.is_some() {
+            self.left(&mut sent, progress);
         }
         let mut response = match sent
             .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
@@ -377,25 +481,12 @@ impl Upstream {
         Ok(response)
     }
 
-    /// The balancer's choice: another endpoint than those tried, while there is one.
-    fn balanced(&self, progress: &Mutex<Progress>) -> Result<Arc<Endpoint>, Error> {
-        let endpoints = &self.shared.endpoints;
-        match endpoints.len() {
-            0 => Err(ErrorKind::NoEndpoint.into()),
-            1 => Ok(endpoints[0].clone()),
-            count => {
-                let tried = &mut progress.lock().tried;
-                let at = self.shared.turns.pick(count, |at| tried.contains(&at));
-                tried.push(at);
-                Ok(endpoints[at].clone())
-            }
-        }
-    }
-
     /// The endpoint of a target that a hook named: a configured one if it is one.
     fn dynamic(&self, target: Target) -> Result<Arc<Endpoint>, Error> {
-        if let Some(known) = self.shared.endpoints.iter().find(|e| e.target == target) {
-            return Ok(known.clone());
+        let endpoints = self.shared.endpoints.iter();
+        let known: SmallVec<[_; 4]> = endpoints.filter(|e| e.target.is_at(&target)).collect();
+        if let Some(known) = fastrand::choice(&known) {
+            return Ok(Arc::clone(known));
         }
         let mut dynamic = self.shared.dynamic.lock();
         if let Some(known) = dynamic.get(&target) {
@@ -407,6 +498,7 @@ impl Upstream {
             any.and_then(|any| dynamic.remove(&any));
         }
         let made = Endpoint::new(target.clone(), None)
+            .map(Arc::new)
             .map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
         dynamic.insert(target, made.clone());
         Ok(made)
@@ -515,6 +607,24 @@ impl Upstream {
     }
 }
 
+impl Shared {
+    /// What stands in its place, if it has names.
+    fn current(self: &Arc<Self>) -> Arc<Self> {
+        match &self.names {
+            Some(names) => names.current(),
+            None => self.clone(),
+        }
+    }
+
+    /// The addresses of its names, as far as they are known.
+    fn found(&self) -> Found {
+        self.names
+            .as_ref()
+            .map(Following::found)
+            .unwrap_or_default()
+    }
+}
+
 /// What the attempts of one request leave to each other.
 struct Progress {
     tried: SmallVec<[usize; 4]>,
@@ -522,6 +632,8 @@ struct Progress {
     copied: bool,
     /// The headers for the next request, which have the room for what is added: at first those that came.
     next: Option<Headers>,
+    /// The attempt under way, at an endpoint that is watched. Boxed, so that others pay no room for it.
+    visit: Option<Box<Visit>>,
 }
 
 impl Progress {
@@ -535,6 +647,7 @@ impl Progress {
             tried: SmallVec::new(),
             copied,
             next: Some(Headers::Came(std::mem::replace(&mut parts.headers, copy))),
+            visit: None,
         }
     }
 }
@@ -606,11 +719,15 @@ impl<F: Future<Output = Result<T, Error>>, T> Future for Within<F> {
 
 impl Answer for Upstream {
     fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
-        self.forward(Exchange::ensure(&mut req), req)
+        self.answer_in(Exchange::ensure(&mut req), req)
     }
 
     fn answer_in(&self, ctx: Exchange, req: Request) -> BoxFuture<Result<Response, BoxError>> {
-        self.forward(ctx, req)
+        match &self.shared.outer {
+            // the service's breaker, its fallback, max_inflight
+            Some(outer) => self.guarded(outer, ctx, req),
+            None => self.forward(ctx, req),
+        }
     }
 }
 
@@ -631,7 +748,7 @@ impl Service<Request> for Upstream {
 impl std::fmt::Debug for Upstream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Upstream")
-            .field("endpoints", &self.shared.endpoints)
+            .field("endpoints", &self.shared.current().endpoints)
             .finish_non_exhaustive()
     }
 }

@@ -82,6 +82,19 @@ fn answers() -> Value {
         properties.extend(counters.as_object().cloned().unwrap_or_default());
         json!({"type": "array", "items": {"type": "object", "required": keys, "properties": properties}})
     };
+    let with_state = |mut list: Value| {
+        let state = json!({
+            "health": {"type": "string", "enum": ["healthy", "unhealthy", "ejected"]},
+            "breaker": {"type": "string", "enum": ["closed", "half_open", "open"]},
+            "inflight": number(),
+            "waiting": number(),
+        });
+        let properties = list["items"]["properties"].as_object_mut();
+        if let (Some(properties), Value::Object(state)) = (properties, state) {
+            properties.extend(state);
+        }
+        list
+    };
     let quantile = || json!({"type": ["number", "null"]});
     json!({
         "Applied": {
@@ -142,8 +155,8 @@ fn answers() -> Value {
                 "since": {"type": "string", "format": "date-time"},
                 "namespaces": counted(&["name"]),
                 "routes": counted(&["namespace", "name"]),
-                "services": counted(&["namespace", "name"]),
-                "endpoints": counted(&["namespace", "service", "url"]),
+                "services": with_state(counted(&["namespace", "name"])),
+                "endpoints": with_state(counted(&["namespace", "service", "url"])),
                 "modules": counted(&["namespace", "name"]),
             },
         },

@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use dgate_core::units::{DURATION_FORMAT, Duration, SIZE_FORMAT, Size, UnitError};
+use dgate_core::units::{
+    DURATION_FORMAT, Duration, SIZE_FORMAT, STATUS_FORMAT, Size, Statuses, UnitError,
+};
 use serde_json::{Map, Value as Json};
 
 use super::super::address::{LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
@@ -22,6 +24,9 @@ pub(super) fn format_error(format: &str, text: &str) -> Option<String> {
             .err()
             .map(|error| error.to_string()),
         SIZE_FORMAT => Size::from_str(text).err().map(|error| error.to_string()),
+        STATUS_FORMAT => Statuses::from_str(text)
+            .err()
+            .map(|error| error.to_string()),
         LISTEN_FORMAT => ListenAddr::from_str(text)
             .err()
             .map(|error| error.to_string()),
@@ -167,6 +172,7 @@ fn expectations(
         .or(match format {
             Some(DURATION_FORMAT) => Some("a duration such as `5s`"),
             Some(SIZE_FORMAT) => Some("a size such as `64KiB`"),
+            Some(STATUS_FORMAT) => Some("statuses such as `500-599`"),
             Some(LISTEN_FORMAT) => Some("an address such as `127.0.0.1:8080`"),
             Some(NETWORK_FORMAT) => Some("a network such as `10.0.0.0/8`"),
             _ => None,

@@ -11,7 +11,7 @@ use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::{Handlers, HookSet};
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
-use dgate_core::{Hooks, Pipeline};
+use dgate_core::{Hooks, Pipeline, Upstream};
 use std::sync::Arc;
 
 #[derive(Clone)]
@@ -26,6 +26,8 @@ pub(super) struct Inputs {
     pub(super) route: Arc<Stored>,
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
+    /// The service that takes over when the circuit of `service` is open.
+    pub(super) fallback: Option<Arc<Stored>>,
     pub(super) modules: Vec<Arc<dyn Hooks>>,
     /// Those that plugins on the route may name, when one names any.
     secrets: Vec<Arc<Stored>>,
@@ -50,7 +52,7 @@ impl Inputs {
     }
 
     fn same(&self, other: &Self) -> bool {
-        let service = match (&self.service, &other.service) {
+        let same = |one: &Option<Arc<Stored>>, other: &Option<Arc<Stored>>| match (one, other) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (None, None) => true,
             _ => false,
@@ -60,7 +62,8 @@ impl Inputs {
         let modules = self.modules.iter().map(address);
         Arc::ptr_eq(&self.route, &other.route)
             && Arc::ptr_eq(&self.namespace, &other.namespace)
-            && service
+            && same(&self.service, &other.service)
+            && same(&self.fallback, &other.fallback)
             && modules.eq(other.modules.iter().map(address))
             && secrets::same(&self.secrets, &other.secrets)
             && self.consumers.as_ref().map(Arc::as_ptr) == other.consumers.as_ref().map(Arc::as_ptr)
@@ -111,6 +114,7 @@ impl Run<'_> {
         let inputs = Inputs {
             route: stored.clone(),
             namespace,
+            fallback: service.as_ref().and_then(|s| self.fallback_of(key, s)),
             service,
             modules: self.listed(key, spec)?,
             secrets: Vec::new(),
@@ -169,6 +173,17 @@ impl Run<'_> {
         let namespace = inputs.route.spec.key().namespace;
         let wanted = inputs.plugins().chain(global).any(wants);
         wanted.then(|| self.consumers_of(&namespace)).flatten()
+    }
+
+    /// The service that another names as its fallback; one that does not exist is said there.
+    fn fallback_of(&self, key: &Key, service: &Stored) -> Option<Arc<Stored>> {
+        let Spec::Service(service) = &service.spec else {
+            return None;
+        };
+        let fallback = service.circuit_breaker.as_ref()?.fallback.as_ref()?;
+        let name = fallback.service.as_deref()?;
+        let found = Key::new(Kind::Service, &*key.namespace, name);
+        self.state.get(&found).cloned()
     }
 
     fn build_route(
@@ -240,7 +255,17 @@ impl Run<'_> {
             self.invalid(key, "/strip_path", "the paths of this route have literal prefixes of different length: make one route of each");
             return None;
         }
-        let upstream = upstream.map(|u| u.for_route(strip, spec.preserve_host, &spec.timeouts));
+        let for_route = |u: &Upstream| u.for_route(strip, spec.preserve_host, &spec.timeouts);
+        let upstream = upstream.map(|upstream| {
+            let Some(Spec::Service(other)) = inputs.fallback.as_ref().map(|s| &s.spec) else {
+                return for_route(&upstream);
+            };
+            let other = self.kept.services.get(ns).and_then(|s| s.get(&other.name));
+            match other {
+                Some(other) => for_route(&upstream).with_fallback(for_route(&other.upstream)),
+                None => for_route(&upstream),
+            }
+        });
         let (namespace_name, name): (Arc<str>, Arc<str>) = (ns.into(), spec.name.as_str().into());
         let mut info = RouteInfo::default();
         info.consumers.clone_from(&inputs.consumers);

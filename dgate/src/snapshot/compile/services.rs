@@ -1,9 +1,9 @@
 //! Services become upstreams, which keep their connections as long as the service stays what it is.
 
 use super::{Run, secrets};
-use crate::resource::{self, Key, Stored};
+use crate::resource::{self, Key, Kind, Stored};
 use dgate_core::Upstream;
-use dgate_core::upstream::TlsConfig;
+use dgate_core::upstream::{Balancing, TlsConfig};
 use serde_json::Value as Json;
 use std::sync::Arc;
 
@@ -17,6 +17,7 @@ pub(super) struct KeptService {
 
 impl Run<'_> {
     pub(super) fn service(&mut self, key: &Key, stored: &Arc<Stored>, spec: &resource::Service) {
+        self.fallback(key, spec);
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
         let known = self
             .old
@@ -66,6 +67,42 @@ impl Run<'_> {
         Some(tls)
     }
 
+    /// What answers when the circuit is open: also of a service that is the same as before, since it may be another
+    /// that has gone.
+    fn fallback(&mut self, key: &Key, spec: &resource::Service) {
+        let breaker = spec.circuit_breaker.as_ref();
+        let Some(fallback) = breaker.and_then(|b| b.fallback.as_ref()) else {
+            return;
+        };
+        let answers = fallback.status.is_some() || fallback.body.is_some();
+        let at = "/circuit_breaker/fallback";
+        let Some(name) = &fallback.service else {
+            if !answers {
+                let detail = "a fallback needs `status`, `body` or both, or `service`";
+                self.invalid(key, at, detail);
+            }
+            return;
+        };
+        if answers {
+            let detail = "a fallback is an answer (`status`, `body`) or a `service`, not both";
+            self.invalid(key, at, detail);
+        }
+        let at = format!("{at}/service");
+        if *name == spec.name {
+            self.invalid(key, at, "a service cannot be its own fallback");
+        } else if self
+            .state
+            .get(&Key::new(Kind::Service, &*key.namespace, &**name))
+            .is_none()
+        {
+            let detail = format!(
+                "service `{name}` does not exist in namespace `{}`",
+                key.namespace
+            );
+            self.invalid(key, at, detail);
+        }
+    }
+
     fn upstream(
         &mut self,
         key: &Key,
@@ -84,6 +121,11 @@ impl Run<'_> {
             self.invalid(key, "/protocol", detail);
             sound = false;
         }
+        if spec.load_balancer.on.is_some() && spec.load_balancer.policy != Balancing::Hash {
+            let detail = "`on` is what `policy: hash` goes by: the other policies take none";
+            self.invalid(key, "/load_balancer/on", detail);
+            sound = false;
+        }
         let retry = spec.retry.clone().unwrap_or_default();
         for (at, method) in retry.methods.iter().enumerate() {
             sound &= self
@@ -96,6 +138,7 @@ impl Run<'_> {
         let tls = self.tls(key, spec)?;
         let mut builder = Upstream::builder()
             .named(&*key.namespace, &*key.name)
+            .load_balancer(spec.load_balancer.clone())
             .retry(retry)
             .timeouts(&spec.timeouts)
             .protocol(spec.protocol)
@@ -103,6 +146,15 @@ impl Run<'_> {
             .preserve_host(spec.preserve_host)
             .disable_query_params(spec.disable_query_params)
             .hide_dgate_headers(spec.hide_dgate_headers);
+        if let Some(breaker) = &spec.circuit_breaker {
+            builder = builder.breaker(breaker.clone());
+        }
+        if let Some(health) = &spec.health_check {
+            builder = builder.health_check(health.clone());
+        }
+        if let Some(limit) = &spec.max_inflight {
+            builder = builder.max_inflight(limit.clone());
+        }
         for endpoint in &spec.urls {
             builder = builder.weighted(endpoint.url(), endpoint.weight());
         }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// The body while no attempt has it.
-pub(super) struct Lender(Arc<Mutex<Option<Body>>>);
+pub(crate) struct Lender(Arc<Mutex<Option<Body>>>);
 
 impl Lender {
-    pub(super) fn new(body: Body) -> Self {
+    pub(crate) fn new(body: Body) -> Self {
         Self(Arc::new(Mutex::new(Some(body))))
     }
 
     /// The body for one attempt; one that did not come back fails.
-    pub(super) fn lend(&self) -> Body {
+    pub(crate) fn lend(&self) -> Body {
         Body::new(Lent {
             body: self.0.lock().take(),
             home: self.0.clone(),
@@ -29,7 +29,7 @@ impl Lender {
     }
 
     /// Whether the next attempt can have it.
-    pub(super) fn whole(&self) -> bool {
+    pub(crate) fn whole(&self) -> bool {
         self.0.lock().is_some()
     }
 }

@@ -17,7 +17,7 @@ use crate::pipeline::Inner;
 use axum_core::response::IntoResponse;
 use http::Method;
 use http_body::Body as _;
-use lent::Lender;
+pub(crate) use lent::Lender;
 use replay::Replay;
 use std::future::Future;
 use std::sync::Arc;
@@ -126,8 +126,17 @@ where
             Err(error) if error.unsent() => policy.retries_connect(),
             Err(error) => repeatable && policy.retries_error(error),
         };
-        if !again || tries > policy.attempts() || !source.whole() || !policy.budget().withdraw() {
-            return result.map_err(|error| error.with_attempts(tries, None));
+        if !again || tries > policy.attempts() {
+            return result.map_err(|error| error.after(tries));
+        }
+        if !source.whole() {
+            if let (Source::Replay(_), Some(route)) = (&source, ctx.route()) {
+                route.metrics.too_large_to_retry();
+            }
+            return result.map_err(|error| error.after(tries));
+        }
+        if !policy.budget().withdraw() {
+            return result.map_err(|error| error.after(tries));
         }
         let wanted = result.as_ref().ok().and_then(policy::retry_after);
         let Some(pause) = policy.pause(tries, wanted) else {

@@ -15,8 +15,8 @@ use std::time::{self, Instant};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetryConfig {
-    /// Extra tries after the first, at most 10. Default 2.
-    #[schemars(range(max = 10))]
+    /// Extra tries after the first, at most 100. Default 2.
+    #[schemars(range(max = 100))]
     pub attempts: u32,
     /// What is tried again. Default: connect_failure, reset, timeout, 502, 503, 504.
     pub on: Vec<Condition>,
@@ -202,6 +202,10 @@ impl RetryPolicy {
             budget: Budget::new(&config.budget),
             config,
         }
+    }
+    /// What it was told.
+    pub fn config(&self) -> &RetryConfig {
+        &self.config
     }
     /// Extra tries after the first.
     pub fn attempts(&self) -> u32 {

@@ -1,4 +1,4 @@
-//! Which endpoint takes an attempt: smooth weighted round robin, without a lock.
+//! Smooth weighted round robin, without a lock.
 //!
 //! The order is computed once (the algorithm of nginx's `ngx_http_upstream_round_robin`), a request takes
 //! the next place in it. Weights are divided by their greatest common divisor and the order is at most
@@ -30,22 +30,14 @@ impl RoundRobin {
         }
     }
 
-    /// The endpoint whose turn it is, of `count`, without those for which `tried` holds as long as others are left.
-    pub(super) fn pick(&self, count: usize, tried: impl Fn(usize) -> bool) -> usize {
+    /// The endpoint whose turn it is among those for which `fit` holds.
+    pub(super) fn pick(&self, fit: impl Fn(usize) -> bool) -> Option<usize> {
         if self.order.is_empty() {
-            return 0;
+            return fit(0).then_some(0);
         }
-        let first = self.turn();
-        if !tried(first) {
-            return first;
-        }
-        for _ in 0..self.order.len() {
-            let other = self.turn();
-            if !tried(other) {
-                return other;
-            }
-        }
-        first.min(count - 1)
+        (0..=self.order.len())
+            .map(|_| self.turn())
+            .find(|at| fit(*at))
     }
 
     fn turn(&self) -> usize {
@@ -104,15 +96,15 @@ mod tests {
     fn weights_are_kept_and_spread() {
         assert_eq!(smooth(&[5, 1, 1]), [0, 0, 1, 0, 2, 0, 0]);
         let turns = RoundRobin::new(&[300, 100]);
-        let picks: Vec<_> = (0..8).map(|_| turns.pick(2, |_| false)).collect();
-        assert_eq!(picks.iter().filter(|p| **p == 0).count(), 6);
+        let picks: Vec<_> = (0..8).map(|_| turns.pick(|_| true)).collect();
+        assert_eq!(picks.iter().filter(|p| **p == Some(0)).count(), 6);
     }
 
     #[test]
-    fn an_endpoint_already_tried_is_avoided_while_there_is_another() {
+    fn only_endpoints_that_fit_get_a_turn() {
         let turns = RoundRobin::new(&[1, 1, 1]);
-        assert!((0..20).all(|_| turns.pick(3, |at| at != 2) == 2));
-        assert!((0..20).all(|_| turns.pick(3, |_| true) < 3));
+        assert!((0..20).all(|_| turns.pick(|at| at == 2) == Some(2)));
+        assert_eq!(turns.pick(|_| false), None);
     }
 
     #[test]
