@@ -3,7 +3,7 @@
 //! A send to a process on the same machine wakes it when it sleeps, and waking a sleeping core costs more than the
 //! rest of the send. Sends that trickle out, one after each request handled, find the peer asleep again each time;
 //! sent together, the first one wakes it for all. A [`BatchedStream`] therefore keeps what is small until every
-//! task that was ready has run, or [`MOST_SENDS`] have gathered, as Seastar does with its batched flushes. A
+//! task that was ready has run, or 32 have gathered, as Seastar does with its batched flushes. A
 //! worker that has nothing else to do sends at once.
 //!
 //! ```
