@@ -1,12 +1,13 @@
 //! The ledger as a state machine: the same changesets make the same state and the same store, and none counts twice.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use dgate::config::Node;
 use dgate::control::{Applied, ChangeSet, Codec, Control, Ledger, Op, Options, Rejection};
 use dgate::resource::{Key, Kind, Spec, read_bundle};
 use dgate::snapshot::{Compiler, Globals};
-use dgate::store::{MemoryStore, Store};
+use dgate::store::{Batch, MemoryStore, Store, StoreError, Visit};
 use serde_json::{Value, json};
 
 type At = std::time::SystemTime;
@@ -224,4 +225,90 @@ fn an_operation_on_what_another_one_took_away_is_refused_as_a_whole() {
     let refused = control.apply(whole, &Options::default()).unwrap_err();
     assert!(matches!(refused, Rejection::Invalid(_)), "{refused}");
     assert_eq!(control.state().hash(), before);
+}
+
+/// A store whose disk can be made read-only, or fail.
+struct Moody {
+    store: MemoryStore,
+    read_only: AtomicBool,
+    broken: AtomicBool,
+}
+
+impl Store for Moody {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.store.get(key)
+    }
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: Visit<'_>) -> Result<(), StoreError> {
+        self.store.scan(from, to, visit)
+    }
+    fn scan_back(
+        &self,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<(), StoreError> {
+        self.store.scan_back(from, to, visit)
+    }
+    fn write(&self, batch: Batch) -> Result<(), StoreError> {
+        let path = "/data".into();
+        match self.read_only.load(Relaxed) {
+            true => Err(StoreError::ReadOnly { path }),
+            false => self.store.write(batch),
+        }
+    }
+    fn sync(&self) -> Result<(), StoreError> {
+        let (path, reason) = ("/data".into(), "a bad block".to_owned());
+        match self.broken.load(Relaxed) {
+            true => Err(StoreError::Failed { path, reason }),
+            false => Ok(()),
+        }
+    }
+    fn close(&self) -> Result<(), StoreError> {
+        self.store.close()
+    }
+}
+
+#[test]
+fn what_the_store_refuses_changes_nothing_and_what_is_not_durable_serves_nobody() {
+    let store = Arc::new(Moody {
+        store: MemoryStore::new(),
+        read_only: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+    });
+    let ledger = Ledger::open(store.clone(), Codec::default(), 10).unwrap();
+    let compiler = Compiler::new(Arc::default(), Globals::default());
+    let control = Control::open(compiler, Arc::new(ledger)).unwrap();
+    let options = Options::default();
+    let first =
+        json!({"namespaces": [{"name": "n"}], "collections": [{"namespace": "n", "name": "col"}]});
+    control.apply(bundle(first), &options).unwrap();
+    let (hash, applied) = (control.state().hash(), control.ledger().last_applied());
+    let other = || bundle(json!({"namespaces": [{"name": "o"}]}));
+
+    store.read_only.store(true, Relaxed);
+    for change in [other(), document("a", json!(1))] {
+        let refused = control.apply(change, &options).unwrap_err();
+        let read_only = matches!(refused, Rejection::Storage(StoreError::ReadOnly { .. }));
+        assert!(read_only, "{refused}");
+        assert_eq!(
+            (control.state().hash(), control.ledger().last_applied()),
+            (hash.clone(), applied)
+        );
+    }
+    store.read_only.store(false, Relaxed);
+    store.broken.store(true, Relaxed);
+    let refused = control.apply(other(), &options).unwrap_err();
+    assert!(
+        matches!(refused, Rejection::Storage(StoreError::Failed { .. })),
+        "{refused}"
+    );
+    assert_eq!(
+        (
+            control.state().revision(),
+            control.snapshot().load().revision()
+        ),
+        (1, 1)
+    );
+    assert!(control.ledger().revision(2).unwrap().is_none());
+    assert_eq!(control.state().hash(), hash);
 }
