@@ -7,6 +7,7 @@ mod builder;
 mod cli;
 mod config;
 mod connections;
+mod control;
 mod docs;
 mod drain;
 mod floors;

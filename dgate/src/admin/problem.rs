@@ -139,3 +139,43 @@ impl IntoResponse for Refusal {
             .into_response()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn storage_that_takes_nothing_says_why_by_its_status() {
+        let path = || "/data".into();
+        let full = StoreError::Full {
+            path: path(),
+            free: 1,
+            needed: 2,
+        };
+        let failed = StoreError::Failed {
+            path: path(),
+            reason: "a bad block".to_owned(),
+        };
+        let large = StoreError::TooLarge {
+            what: "value",
+            size: 2,
+            limit: 1,
+        };
+        for (error, status, code) in [
+            (full, 507, "storage_full"),
+            (
+                StoreError::ReadOnly { path: path() },
+                503,
+                "storage_unavailable",
+            ),
+            (failed, 503, "storage_unavailable"),
+            (StoreError::Closed, 503, "storage_unavailable"),
+            (large, 422, "too_large"),
+        ] {
+            let detail = error.to_string();
+            let refusal = Refusal::from(Rejection::Storage(error));
+            assert_eq!((refusal.status.as_u16(), refusal.code), (status, code));
+            assert_eq!(refusal.detail, detail);
+        }
+    }
+}

@@ -26,7 +26,7 @@ use modules::KeptModules;
 pub use modules::Warning;
 use routes::{Inputs, KeptRoute};
 use services::KeptService;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 /// Global settings that are compiled into routes.
@@ -162,6 +162,7 @@ impl Compiler {
                 ..Kept::default()
             },
             problems: Vec::new(),
+            failed: HashSet::new(),
         };
         let snapshot = run.snapshot();
         match (snapshot, run.problems) {
@@ -192,6 +193,8 @@ struct Run<'a> {
     old: Option<&'a Kept>,
     kept: Kept,
     problems: Vec<Problem>,
+    /// Plugins that can't be made ready, by the place of their use: owner and number.
+    failed: HashSet<(Option<Key>, usize)>,
 }
 
 impl Run<'_> {
@@ -224,6 +227,7 @@ impl Run<'_> {
                 .or_default()
                 .push((route, spec, key));
         }
+        self.unused_plugins();
         for (key, _) in self.state.of_kind(Kind::Namespace) {
             tables.entry(&key.name).or_default();
         }

@@ -3,7 +3,7 @@
 use super::secrets::Revealed;
 use super::{Inputs, Run};
 use crate::config::{Node, PluginUse, join, validate_at};
-use crate::resource::Key;
+use crate::resource::{Key, Kind, Spec};
 use dgate_core::plugin::{FieldError, Plugged, Setup};
 
 impl Run<'_> {
@@ -16,12 +16,18 @@ impl Run<'_> {
     ) -> Vec<Plugged> {
         let mut ready = Vec::with_capacity(uses.len());
         for (at, declared) in uses.iter().enumerate() {
-            let revealed = self.revealed(owner, at, declared);
+            let slot = (owner.cloned(), at);
+            if self.failed.contains(&slot) {
+                continue;
+            }
+            let problems = self.problems.len();
+            let Some(revealed) = self.revealed(owner, at, declared) else {
+                continue;
+            };
             let usage = &PluginUse {
                 config: revealed.config.clone(),
                 ..declared.clone()
             };
-            let slot = (owner.cloned(), at);
             let known = self
                 .kept
                 .plugins
@@ -33,27 +39,54 @@ impl Run<'_> {
                 Some((_, plugged)) => Some(plugged.clone()),
                 None => self.plug(owner, at, usage, setup, &revealed),
             };
-            if let Some(plugged) = plugged {
-                self.kept
-                    .plugins
-                    .insert(slot, (usage.clone(), plugged.clone()));
+            if self.problems.len() > problems {
+                // Said once, however many routes it is on.
+                self.failed.insert(slot);
+            } else if let Some(plugged) = plugged {
+                let kept = (usage.clone(), plugged.clone());
+                self.kept.plugins.insert(slot, kept);
                 ready.push(plugged);
             }
         }
         ready
     }
 
-    /// The config of a plugin with its secrets.
-    fn revealed(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse) -> Revealed {
+    /// Makes the plugins of namespaces and services ready that no route has, so that what is wrong with them is told
+    /// when they are written.
+    pub(super) fn unused_plugins(&mut self) {
+        let all = self.state.of_kind(Kind::Namespace);
+        for (key, stored) in all.chain(self.state.of_kind(Kind::Service)) {
+            let (uses, setup) = match &stored.spec {
+                Spec::Namespace(namespace) => (&namespace.plugins, Setup::new(&*key.name, "")),
+                Spec::Service(service) => {
+                    let place = format!("service/{}", key.name);
+                    (&service.plugins, Setup::new(&*key.namespace, place))
+                }
+                _ => continue,
+            };
+            let used = |at| self.kept.plugins.contains_key(&(Some(key.clone()), at));
+            if !(0..uses.len()).all(used) {
+                self.plugins(Some(key), uses, &setup);
+            }
+        }
+    }
+
+    /// The config of a plugin with its secrets; `None` when it waits for one.
+    fn revealed(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse) -> Option<Revealed> {
         let namespace = owner.map_or("default", |key| &key.namespace);
         let mut revealed = self.reveal(namespace, &usage.config);
+        // At the first start the secrets of those on every route come with the routes.
+        let waits = owner.is_none() && self.state.of_kind(Kind::Route).next().is_none();
+        if waits && !revealed.problems.is_empty() {
+            return None;
+        }
         let global = Key::namespace("proxy.plugins");
         for (pointer, detail) in std::mem::take(&mut revealed.problems) {
             let detail = format!("plugin `{}`: {detail}", usage.name);
             let pointer = format!("/plugins/{at}/config{pointer}");
             self.invalid(owner.unwrap_or(&global), pointer, detail);
         }
-        revealed
+        Some(revealed)
     }
 
     /// The plugin whose use only has another place in its list now. Where a use stands twice, which of them it was
