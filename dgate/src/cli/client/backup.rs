@@ -42,7 +42,7 @@ impl Passphrase {
     }
 
     /// One for a new backup: asked for twice, since nobody can open it with another one.
-    fn new(&self, what: &str) -> Result<Zeroizing<String>, Failure> {
+    fn fresh(&self, what: &str) -> Result<Zeroizing<String>, Failure> {
         if let Some(given) = self.given(what)? {
             return Ok(given);
         }
@@ -99,7 +99,7 @@ pub(super) fn save(
         let cause = "a backup is nothing to read on a terminal";
         return Err(Failure::usage(what, cause, "name a file, or pipe it"));
     }
-    let passphrase = passphrase.new(what)?;
+    let passphrase = passphrase.fresh(what)?;
     let body = json!({ "passphrase": &*passphrase });
     let answer = api.call(Method::POST, "/api/v1/backup", Some(&body))?;
     let sealed = answer.text_or_fail(what, "no backup was made", Diagnostic::to_string)?;
