@@ -6,7 +6,7 @@ use crate::gateway::{StartError, open_storage};
 use crate::store::Sealer;
 use crate::store::seal::{KEY_FILE, SealError};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ impl RotateKey {
     }
 }
 
-fn rotate(path: &PathBuf) -> ExitCode {
+fn rotate(path: &Path) -> ExitCode {
     match Sealer::rotate_file(path) {
         Ok(id) => {
             println!("key {id} is now the first in {}", path.display());
