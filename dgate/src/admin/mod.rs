@@ -400,15 +400,21 @@ async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Respon
 
 async fn ready(State(shared): State<Shared>) -> Response {
     let draining = shared.status.draining.load(Relaxed);
+    let control = shared.gateway.control();
     let reload = shared.status.reload.lock().clone();
+    let mut checks = json!({
+        "proxy": if draining { "draining" } else { "ok" },
+        // A refused reload keeps the old configuration: the gateway is ready, and says so.
+        "configuration": reload.as_deref().unwrap_or("ok"),
+    });
+    // So it is with an older revision: taking the gateway out of service would make it worse.
+    if let Some(stale) = control.stale() {
+        checks["configuration"] = stale.to_string().into();
+    }
     let body = json!({
         "ready": !draining,
-        "revision": shared.gateway.control().state().revision(),
-        "checks": {
-            "proxy": if draining { "draining" } else { "ok" },
-            // A refused reload keeps the old configuration: the gateway is ready, and says so.
-            "configuration": reload.as_deref().unwrap_or("ok"),
-        },
+        "revision": control.state().revision(),
+        "checks": checks,
     });
     let status = if draining {
         StatusCode::SERVICE_UNAVAILABLE

@@ -49,6 +49,11 @@ impl Refusal {
         }
     }
 
+    /// Whether what the change relied on did not hold.
+    pub(super) fn is_precondition(&self) -> bool {
+        self.status == StatusCode::PRECONDITION_FAILED
+    }
+
     fn with(mut self, name: &'static str, value: Json) -> Self {
         self.more = Some((name, value));
         self

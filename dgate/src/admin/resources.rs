@@ -3,7 +3,7 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
-use crate::config::{Format, Node, parse};
+use crate::config::{Diagnostic, Format, Node, Span, parse};
 use crate::control::{
     Applied, ChangeSet, Control, DocumentPage, DocumentQuery, Options, Rejection, StoredDocument,
 };
@@ -19,11 +19,15 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use time::OffsetDateTime;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
 /// The largest page of a list; more is clamped.
 pub(super) const MAX_LIMIT: usize = 1000;
+
+/// How often a patch that another write came before is merged anew.
+const PATCH_TRIES: usize = 16;
 
 const DOCUMENT_ADDRESS: &str = "a document is addressed as /document/NAMESPACE/COLLECTION/ID";
 
@@ -303,6 +307,15 @@ where
 }
 
 async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answer {
+    if let Spec::Document(document) = &spec
+        && document
+            .expires_at
+            .is_some_and(|at| at <= OffsetDateTime::now_utc())
+    {
+        let detail = "expires_at is in the past: delete the document instead";
+        let found = Diagnostic::new("/expires_at", Span::NONE, detail);
+        return Err(Refusal::invalid(vec![found]));
+    }
     let applied = commit(shared, ChangeSet::put(spec), options).await?;
     let created = applied.changes.iter().any(|c| c.op == "create");
     let found = Found::at(shared, &key)?
@@ -354,18 +367,30 @@ async fn patch(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let key = key(path)?;
-    let mut options = conditions(headers)?;
+    let options = conditions(headers)?;
     let patch = body(headers, bytes)?.to_json();
     if !patch.is_object() {
         return Err(Refusal::malformed("a merge patch (RFC 7396) is an object"));
     }
-    let found = Found::expect(shared, &key)?;
-    let mut merged = found.declared();
-    merge(&mut merged, patch);
-    let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
-    // What was merged into must still be what is there.
-    options.if_match.get_or_insert(found.tag());
-    write(shared, key, spec, options).await
+    let mut tries = 1;
+    loop {
+        let found = Found::expect(shared, &key)?;
+        let mut merged = found.declared();
+        merge(&mut merged, patch.clone());
+        let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
+        let mut options = options.clone();
+        // What was merged into must still be what is there; a caller who asked for no more does not mind which.
+        let asked = options.if_match.replace(found.tag());
+        if asked.is_some() {
+            options.if_match = asked;
+        }
+        match write(shared, key.clone(), spec, options).await {
+            Err(refusal) if asked.is_none() && tries < PATCH_TRIES && refusal.is_precondition() => {
+                tries += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -551,9 +551,9 @@ fn referrers(state: &State, key: &Key) -> Vec<Key> {
             let named = format!("${{secret:{}}}", key.name);
             state
                 .all()
-                .filter(|(k, _)| k.namespace == key.namespace)
-                .filter(|(k, _)| matches!(k.kind, Kind::Namespace | Kind::Service | Kind::Route))
-                .filter(|(_, stored)| stored.spec.to_json().to_string().contains(&named))
+                .filter(|(k, stored)| {
+                    k.namespace == key.namespace && names_secret(&stored.spec, &named)
+                })
                 .map(|(k, _)| k.clone())
                 .collect()
         }
@@ -561,4 +561,22 @@ fn referrers(state: &State, key: &Key) -> Vec<Key> {
             Vec::new()
         }
     }
+}
+
+/// Whether a secret is named where it would be put in.
+fn names_secret(spec: &Spec, named: &str) -> bool {
+    let (plugins, key) = match spec {
+        Spec::Namespace(namespace) => (&namespace.plugins, None),
+        Spec::Route(route) => (&route.plugins, None),
+        Spec::Service(service) => {
+            let tls = service.tls.as_ref();
+            (
+                &service.plugins,
+                tls.and_then(|tls| tls.client_key.as_ref()),
+            )
+        }
+        _ => return false,
+    };
+    let mut configs = plugins.iter().map(|usage| usage.config.to_string());
+    configs.any(|config| config.contains(named)) || key.is_some_and(|key| key.contains(named))
 }

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// How many revisions before the last one are tried at start when it does not compile.
+/// How many revisions before the last one are tried at start when it does not compile, before the empty one.
 const TRIED: u64 = 50;
 
 /// The state, and the snapshot that serves traffic. One writer at a time; readers wait for nobody.
@@ -46,9 +46,12 @@ struct Writer {
 }
 
 /// An older revision serves, since the last one does not compile.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("revision {serving} serves, since {newest} does not compile: {reason}")]
 #[non_exhaustive]
 pub struct Stale {
+    /// The last revision.
+    pub newest: u64,
     /// The revision that serves.
     pub serving: u64,
     /// Why the last one does not.
@@ -206,6 +209,7 @@ impl Control {
         // The state may be ahead of what is durable.
         self.ledger.sync()?;
         writer.compiler = changed;
+        self.stale.store(None);
         let turn = writer.takes(Arc::new(snapshot));
         self.serve(turn, writer.compiled.clone(), Some(state));
         Ok(before)
@@ -220,7 +224,8 @@ impl Writer {
     }
 }
 
-/// Goes back through the history to a revision that compiles, at worst to the empty one.
+/// Goes back through the history to a revision that compiles, at worst to the empty one: then what can be repaired
+/// through the Admin API can be.
 fn last_good(
     compiler: &Compiler,
     ledger: &Ledger,
@@ -229,8 +234,14 @@ fn last_good(
 ) -> Result<(Stale, Snapshot), Rejection> {
     let mut older = state.clone();
     let newest = state.revision();
+    let mut found = None;
     for id in (newest.saturating_sub(TRIED).max(1)..=newest).rev() {
-        for changed in ledger.changes(id, id)?.into_iter().rev() {
+        let changes = ledger.changes(id, id)?;
+        if changes.is_empty() {
+            // Not kept any more, and neither is what was before it.
+            break;
+        }
+        for changed in changes.into_iter().rev() {
             match changed.before {
                 Some(spec) => older.insert(spec, id - 1, now(), now()),
                 None => {
@@ -240,20 +251,30 @@ fn last_good(
         }
         older.set_revision(id - 1);
         if let Ok(snapshot) = compiler.compile(&older, None) {
-            let stale = Stale {
-                serving: id - 1,
-                reason: reason.to_string(),
-            };
-            tracing::error!(
-                newest,
-                serving = stale.serving,
-                reason = stale.reason,
-                "the stored configuration does not compile: an older revision serves"
-            );
-            return Ok((stale, snapshot));
+            found = Some((id - 1, snapshot));
+            break;
         }
     }
-    Err(reason)
+    let (serving, snapshot) = match found {
+        Some(found) => found,
+        // The fault is not in the state when not even this one compiles.
+        None => match compiler.compile(&State::default(), None) {
+            Ok(snapshot) => (0, snapshot),
+            Err(_) => return Err(reason),
+        },
+    };
+    let stale = Stale {
+        newest,
+        serving,
+        reason: reason.to_string(),
+    };
+    tracing::error!(
+        newest,
+        serving,
+        reason = stale.reason,
+        "the stored configuration does not compile: an older revision serves"
+    );
+    Ok((stale, snapshot))
 }
 
 /// To the millisecond, as everything stored is.

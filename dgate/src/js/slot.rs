@@ -31,6 +31,9 @@ const LOAD: Duration = Duration::from_secs(1);
 /// The time that jobs of other requests get after an interrupt.
 const GRACE: Duration = Duration::from_millis(10);
 
+/// A slot whose last entry took longer lets the sends of others go before the next.
+const SLOW: Duration = Duration::from_micros(200);
+
 /// Entries above this are reported: they kept a worker from everything else.
 const LONG: Duration = Duration::from_secs(1);
 
@@ -53,6 +56,8 @@ pub(super) struct Slot {
     memory: Arc<Memory>,
     retired: AtomicBool,
     entered: AtomicBool,
+    /// The last entry took long.
+    slow: AtomicBool,
     pub(super) in_flight: AtomicU32,
 }
 
@@ -221,6 +226,7 @@ impl Slot {
             memory,
             retired: AtomicBool::new(false),
             entered: AtomicBool::new(false),
+            slow: AtomicBool::new(false),
             in_flight: AtomicU32::new(0),
         };
         slot.load(code)?;
@@ -262,6 +268,10 @@ impl Slot {
         started: &mut Vec<Started>,
         work: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<R>,
     ) -> Result<R, Failure> {
+        if self.slow.load(Relaxed) {
+            // Answers that are complete do not wait for it.
+            dgate_core::batch::flush();
+        }
         self.entered.store(true, Relaxed);
         let entry =
             AssertUnwindSafe(|| self.context.with(|ctx| self.run(&ctx, call, started, work)));
@@ -305,6 +315,7 @@ impl Slot {
         let interrupted = self.clock.tripped.load(Relaxed);
         let spent = self.clock.now() - begun;
         call.spent.store(before + spent, Relaxed);
+        self.slow.store(Duration::from_nanos(spent) > SLOW, Relaxed);
         vm.current.replace(None);
         if Duration::from_nanos(spent) > LONG {
             tracing::warn!(

@@ -4,6 +4,7 @@
 //! whole state by `snapshot::compile`: here is nothing that needs another resource.
 
 mod bundle;
+mod check;
 mod collection;
 mod consumer;
 mod document;
@@ -11,6 +12,7 @@ mod domain;
 mod module;
 mod namespace;
 mod net;
+pub mod pattern;
 mod route;
 mod secret;
 mod sensitive;
@@ -18,8 +20,9 @@ mod service;
 mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
+pub(crate) use check::{method, protocol};
 pub use collection::{Collection, Visibility};
-pub use consumer::{BasicCredential, Consumer, Credential, HmacCredential, JwtCredential};
+pub use consumer::Consumer;
 pub(crate) use document::id_problem;
 pub use document::{Document, MAX_ID};
 pub use domain::{Domain, Mtls};
@@ -229,16 +232,46 @@ impl Spec {
     /// Reads one resource. Pointers of errors start with `prefix`.
     ///
     /// # Errors
-    /// Everything that its schema finds.
+    /// Everything that is wrong with it by itself: what its schema finds, and what its texts do not say rightly.
     pub fn read(kind: Kind, node: &Node, prefix: &str) -> Result<Self, Vec<Diagnostic>> {
+        let mut errors = check::texts(kind, node, prefix);
+        match Self::typed(kind, node, prefix) {
+            Ok((spec, found)) if errors.is_empty() && found.is_empty() => Ok(spec),
+            Ok((_, found)) => {
+                errors.extend(found);
+                Err(errors)
+            }
+            Err(mut found) => {
+                found.extend(errors);
+                Err(found)
+            }
+        }
+    }
+
+    /// Takes up a resource that was read before, perhaps by another release. What has become wrong with its texts is
+    /// found when it is compiled.
+    ///
+    /// # Errors
+    /// What its schema finds.
+    pub(crate) fn stored(kind: Kind, node: &Node) -> Result<Self, Vec<Diagnostic>> {
+        Self::typed(kind, node, "").map(|(spec, _)| spec)
+    }
+
+    /// By its schema, with what its fields are found to be beyond that.
+    fn typed(
+        kind: Kind,
+        node: &Node,
+        prefix: &str,
+    ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let mut node = node.clone();
         if let Value::Map(entries) = &mut node.value {
-            entries.retain(|(key, _)| {
-                !READ_ONLY.contains(&&*key.text)
-                    && !(kind == Kind::Document && key.text == READ_ONLY_DOCUMENT)
+            let of_document = kind == Kind::Document;
+            entries.retain(|(key, _)| match &*key.text {
+                READ_ONLY_DOCUMENT => !of_document,
+                name => !READ_ONLY.contains(&name),
             });
         }
-        let (spec, errors) = match kind {
+        Ok(match kind {
             Kind::Namespace => (Self::Namespace(typed_at(&node, prefix)?), Vec::new()),
             Kind::Domain => (Self::Domain(typed_at(&node, prefix)?), Vec::new()),
             Kind::Consumer => (Self::Consumer(typed_at(&node, prefix)?), Vec::new()),
@@ -264,12 +297,7 @@ impl Spec {
                 let errors = document.check(&node, prefix);
                 (Self::Document(document), errors)
             }
-        };
-        if errors.is_empty() {
-            Ok(spec)
-        } else {
-            Err(errors)
-        }
+        })
     }
 
     /// Reads the resource that a key names: the body need not repeat the key, and must not contradict it.
@@ -315,10 +343,12 @@ impl Spec {
                 }
             }
         }
-        if errors.is_empty() {
-            Self::read(key.kind, &node, "")
-        } else {
-            Err(errors)
+        match Self::read(key.kind, &node, "") {
+            Ok(spec) if errors.is_empty() => Ok(spec),
+            read => {
+                errors.extend(read.err().into_iter().flatten());
+                Err(errors)
+            }
         }
     }
 

@@ -29,7 +29,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -56,6 +56,7 @@ use super::{
     drain::{Guard, Level},
     io::{self, Begin, ConnState, Expect, Farewell, Phase, Wire},
     listener::Permit,
+    upload::Upload,
 };
 
 /// The shortest tick: an idle connection gives hyper's buffers back after one or two of them.
@@ -95,7 +96,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     type Future: Future<Output = Response<Self::Body>> + Send + 'static;
 
     /// Answers a request. Its first act should be [`check_limits`].
-    fn call(&self, conn: &Arc<ConnInfo>, req: Request<Incoming>) -> Self::Future;
+    fn call(&self, conn: &Arc<ConnInfo>, req: Request<Upload>) -> Self::Future;
 
     /// The complete problem+json text for a request that no handler sees: what hyper refuses (400,
     /// 414, 431) and a head that does not end in time (408).
@@ -201,6 +202,7 @@ where
                     info: info.clone(),
                 },
             },
+            waker: info.clone().into(),
             info,
             limits,
             guard,
@@ -282,6 +284,8 @@ fn arm(mut sleep: Pin<&mut Sleep>, deadline: Option<Instant>, cx: &mut Context<'
 
 struct Core<S, H: Handler> {
     state: State<S, H>,
+    /// What hyper has of this task on HTTP/1.
+    waker: Waker,
     info: Arc<ConnInfo>,
     limits: ConnLimits,
     guard: Guard,
@@ -337,7 +341,7 @@ where
                         self.close();
                     }
                 },
-                State::Http1(conn) => match Pin::new(&mut **conn).poll(cx) {
+                State::Http1(conn) => match self.info.poll_by(&mut **conn, &self.waker, cx) {
                     Poll::Ready(result) => self.end_http1(result),
                     Poll::Pending => {
                         if self.note_head() != Phase::Idle {
@@ -682,6 +686,17 @@ impl ConnInfo {
         }
     }
 
+    /// Polls hyper's side of the connection with a waker that is ours, and wakes the task of `cx`.
+    fn poll_by<F: Future + Unpin>(
+        &self,
+        conn: &mut F,
+        waker: &Waker,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
+        self.state.task().register(cx.waker());
+        Pin::new(conn).poll(&mut Context::from_waker(waker))
+    }
+
     /// The client's address as a value of `X-Forwarded-For`.
     pub fn forwarded_for(&self) -> &HeaderValue {
         self.forwarded_for.get_or_init(|| {
@@ -767,6 +782,9 @@ impl<H: Handler> Service<Request<Incoming>> for Calls<H> {
         // counted before the handler runs, so that a panic in it does not leave a stream open
         let running = Running(self.info.clone());
         let connect = req.method() == Method::CONNECT;
+        let alone = req.version() < http::Version::HTTP_2 && !req.body().is_end_stream();
+        let conn = alone.then(|| self.info.clone().into());
+        let req = req.map(|body| Upload::new(body, conn));
         Call {
             inner: self.handler.call(&self.info, req),
             running: Some(running),

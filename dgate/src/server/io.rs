@@ -23,7 +23,8 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use dgate_core::gather::poll_write_gathered;
+use dgate_core::batch;
+use futures_util::task::AtomicWaker;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -77,6 +78,7 @@ pub(super) struct ConnState {
     writes: AtomicU32,
     streams: AtomicU32,
     early: Mutex<Early>,
+    task: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -130,6 +132,11 @@ impl ConnState {
 
     pub(super) fn set_closing(&self) {
         self.closing.store(true, Relaxed);
+    }
+
+    /// The task of an HTTP/1 connection.
+    pub(super) fn task(&self) -> &AtomicWaker {
+        &self.task
     }
 
     /// Who is woken when early hints are queued from another task.
@@ -399,7 +406,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if let Some(taken) = ready!(this.poll_before_write(cx, first, total))? {
             return Poll::Ready(Ok(taken));
         }
-        let result = poll_write_gathered(Pin::new(&mut this.stream), cx, bufs);
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
         this.after_write(result)
     }
 
@@ -466,6 +473,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Farewell<S> {
                 Ok(0) | Err(_) => return Poll::Ready(()),
                 Ok(n) => self.out.advance(n),
             }
+        }
+        // Closing would lose what the kernel has no room for yet.
+        let flushed = batch::strictly(|| Pin::new(&mut self.stream).poll_flush(cx));
+        if ready!(flushed).is_err() {
+            return Poll::Ready(());
         }
         loop {
             if !self.shut && (self.linger || self.polite) {

@@ -10,6 +10,7 @@ mod listener;
 mod tests;
 #[cfg(feature = "tls")]
 mod tls;
+mod upload;
 
 pub use conn::{ConnInfo, ConnLimits, Handler, TlsInfo, check_limits};
 pub use drain::{Drain, Guard};
@@ -17,9 +18,11 @@ pub use drain::{Drain, Guard};
 pub(crate) use tls::DefaultCertificate;
 #[cfg(feature = "tls")]
 pub use tls::TlsKeys;
+pub use upload::Upload;
 
 use crate::gateway::{DGate, Handling, StartError};
 use bytes::Bytes;
+use dgate_core::batch::{self, BatchedStream};
 use dgate_core::body::boxed;
 use dgate_core::layer::trace::Recorded;
 use dgate_core::reply::problem_json;
@@ -238,6 +241,7 @@ impl Worker {
             }
         };
         runtime.block_on(async {
+            batch::start();
             for listening in sockets {
                 let socket = listening.socket;
                 #[cfg(feature = "tls")]
@@ -265,6 +269,7 @@ impl Worker {
                             ..
                         } = accepted;
                         let info = Arc::new(ConnInfo::new(peer, local, None, Some(permit)));
+                        let stream = BatchedStream::new(stream);
                         tokio::spawn(conn::serve(stream, info, limits, proxy.clone(), guard));
                     });
                     if let Err(error) = accepted.await {
@@ -313,7 +318,7 @@ impl Handler for Proxy {
     type Body = Recorded;
     type Future = Handling;
 
-    fn call(&self, conn: &Arc<ConnInfo>, req: http::Request<hyper::body::Incoming>) -> Handling {
+    fn call(&self, conn: &Arc<ConnInfo>, req: http::Request<Upload>) -> Handling {
         let req: Request = req.map(boxed);
         self.gateway.handle(Some(conn), req, Some(&self.tunnels))
     }

@@ -19,7 +19,6 @@ use axum_core::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -32,6 +31,7 @@ use super::{
     conn::{ConnInfo, ConnLimits, Handler, check_limits, serve},
     drain::Drain,
     listener::{Bounds, accept_loop, bind, share},
+    upload::Upload,
 };
 
 const BOUND: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ impl Handler for App {
     type Body = Body;
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
-    fn call(&self, conn: &Arc<ConnInfo>, req: Request<Incoming>) -> Self::Future {
+    fn call(&self, conn: &Arc<ConnInfo>, req: Request<Upload>) -> Self::Future {
         let (app, conn) = (self.clone(), conn.clone());
         app.calls.fetch_add(1, SeqCst);
         Box::pin(async move {
@@ -819,7 +819,7 @@ async fn a_client_that_does_not_read_is_dropped() {
     impl Handler for Flood {
         type Body = Body;
         type Future = std::future::Ready<Response<Body>>;
-        fn call(&self, _: &Arc<ConnInfo>, _: Request<Incoming>) -> Self::Future {
+        fn call(&self, _: &Arc<ConnInfo>, _: Request<Upload>) -> Self::Future {
             std::future::ready(Response::new(Body::from(vec![0; 32 * 1024 * 1024])))
         }
         fn refusal(&self, _: StatusCode) -> Bytes {

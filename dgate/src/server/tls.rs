@@ -9,6 +9,7 @@ use super::listener::Accepted;
 use crate::snapshot::certificates::{Served, TlsError};
 use arc_swap::ArcSwapOption;
 use dgate_core::BoxError;
+use dgate_core::batch::BatchedStream;
 use dgate_core::exchange::ClientCert;
 use rustls::ProtocolVersion;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,7 +18,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -115,7 +115,12 @@ pub(super) fn accept(
             ..
         } = accepted;
         let deadline = Instant::now() + HANDSHAKE;
-        let (stream, tls) = match timeout_at(deadline, handshake(stream, &default, &proxy)).await {
+        let (stream, tls) = match timeout_at(
+            deadline,
+            handshake(BatchedStream::new(stream), &default, &proxy),
+        )
+        .await
+        {
             Ok(Ok(done)) => done,
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -132,10 +137,10 @@ pub(super) fn accept(
 }
 
 async fn handshake(
-    stream: TcpStream,
+    stream: BatchedStream,
     default: &DefaultCertificate,
     proxy: &Proxy,
-) -> Result<(TlsStream<TcpStream>, TlsInfo), BoxError> {
+) -> Result<(TlsStream<BatchedStream>, TlsInfo), BoxError> {
     let mut started = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let hello = started.client_hello();
     let name = hello.server_name().unwrap_or_default();

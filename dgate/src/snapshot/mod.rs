@@ -4,11 +4,10 @@
 pub mod certificates;
 mod compile;
 pub mod domain;
-pub mod matcher;
-pub mod path;
 pub mod router;
 mod stack;
 
+pub use crate::resource::pattern::{matcher, path};
 pub use compile::{Compiler, Globals, Problem, ProblemKind, Warning};
 
 use arc_swap::ArcSwap;

@@ -19,7 +19,6 @@
 //! (`{a}-{b}`) below one node, and routes on one path that only matchers or methods tell apart.
 
 mod methods;
-mod pattern;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +30,9 @@ use http::{HeaderMap, Method};
 use smallvec::SmallVec;
 
 pub use self::methods::Methods;
-pub use self::pattern::Pattern;
-use self::pattern::{Mixed, Rest, Segment};
 use super::matcher::Matchers;
+pub use crate::resource::pattern::route::Pattern;
+use crate::resource::pattern::route::{Mixed, Rest, Segment};
 
 /// Conflicts [`Router::build`] reports at most; a thousand equal routes have half a million.
 const MAX_CONFLICTS: usize = 1000;

@@ -4,21 +4,35 @@ use super::{Batch, Store, StoreError, Visit};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The most bytes of keys and values unless the caller says otherwise: what modules write must not take all memory.
+const LIMIT: usize = 1 << 30;
 
 /// A sorted map behind a lock. `sync` has nothing to do.
 #[derive(Debug)]
 pub struct MemoryStore {
     /// `None` once it is closed.
     map: RwLock<Option<Map>>,
+    limit: usize,
+    /// Bytes of keys and values; written under the lock.
+    bytes: AtomicUsize,
 }
 
 impl MemoryStore {
-    /// Empty.
+    /// Empty, for up to 1 GiB.
     pub fn new() -> Self {
+        Self::with_limit(LIMIT)
+    }
+
+    /// Empty, for up to this many bytes of keys and values.
+    pub fn with_limit(limit: usize) -> Self {
         Self {
             map: RwLock::new(Some(Map::new())),
+            limit,
+            bytes: AtomicUsize::new(0),
         }
     }
 
@@ -61,6 +75,21 @@ impl Store for MemoryStore {
         batch.check()?;
         let mut map = self.map.write();
         let map = map.as_mut().ok_or(StoreError::Closed)?;
+        let (used, mut bytes) = (self.bytes.load(Relaxed), self.bytes.load(Relaxed));
+        for (key, value) in batch.iter() {
+            let weight = |value: usize| key.len() + value;
+            bytes += value.map_or(0, |value| weight(value.len()));
+            bytes -= map.get(key).map_or(0, |old| weight(old.len()));
+        }
+        // What makes room is taken also when there is too little.
+        if bytes > self.limit && bytes > used {
+            return Err(StoreError::Full {
+                path: "memory".into(),
+                free: self.limit.saturating_sub(used) as u64,
+                needed: (bytes - used) as u64,
+            });
+        }
+        self.bytes.store(bytes, Relaxed);
         for (key, value) in batch.writes {
             match value {
                 Some(value) => drop(map.insert(key, value)),
@@ -88,4 +117,40 @@ fn range<'a>(
 ) -> impl DoubleEndedIterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> {
     let to = to.map_or(Bound::Unbounded, |to| Bound::Excluded(to.max(from)));
     map.range::<[u8], _>((Bound::Included(from), to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_one_refuses_what_grows_it_and_takes_what_makes_room() {
+        let store = MemoryStore::with_limit(20);
+        let write = |key: &str, value: Option<&str>| {
+            let mut batch = Batch::new();
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            };
+            store.write(batch)
+        };
+        write("a", Some("0123456789")).unwrap();
+        let full = write("b", Some("0123456789")).unwrap_err();
+        assert!(
+            matches!(
+                full,
+                StoreError::Full {
+                    free: 9,
+                    needed: 11,
+                    ..
+                }
+            ),
+            "{full}"
+        );
+        assert_eq!(store.get(b"b").unwrap(), None);
+        write("a", Some("0")).unwrap();
+        write("b", Some("0123456789")).unwrap();
+        write("b", None).unwrap();
+        write("c", Some("0123456789")).unwrap();
+    }
 }

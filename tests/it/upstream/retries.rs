@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use dgate_core::layer::RetryConfig;
 use dgate_tests::upstream::{ClosedPort, RecordedRequest};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
@@ -266,4 +267,44 @@ async fn each_try_has_its_limit_and_the_request_one_for_all() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UpstreamTimeout);
     assert!((2..=3).contains(&error.attempts()), "{}", error.attempts());
+}
+
+#[tokio::test]
+async fn a_post_that_came_back_unsent_is_whole_at_the_next_endpoint() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gone = format!("http://{}", listener.local_addr().unwrap());
+    let closed = tokio::spawn(async move {
+        let (mut conn, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        let _ = conn.read(&mut head).await.unwrap();
+        conn.write_all(OK.as_bytes()).await.unwrap();
+    });
+    let origin = answers(&[200]);
+    let upstream = Upstream::builder()
+        .endpoint(gone)
+        .endpoint(origin.url())
+        .retry(retry(serde_json::json!({})))
+        .build()
+        .unwrap();
+    // One each: then the first endpoint has closed the connection that is kept, and takes no other.
+    for _ in 0..2 {
+        let answer = send(&upstream, request(Method::POST, "/", Body::empty())).await;
+        text(answer.unwrap()).await;
+    }
+    within("the close", closed).await.unwrap();
+    let before = origin.requests().len();
+    for _ in 0..2 {
+        let mut req = request(Method::POST, "/", "hello");
+        req.headers_mut().insert("x-kept", "yes".parse().unwrap());
+        assert_eq!(text(send(&upstream, req).await.unwrap()).await, "hello");
+    }
+    let seen = origin.requests().split_off(before);
+    assert_eq!(seen.len(), 2);
+    for req in seen {
+        let all = |name| req.headers.get_all(name).iter().collect::<Vec<_>>();
+        assert_eq!(all("host"), [origin.addr().to_string().as_str()]);
+        assert_eq!(all("content-length"), ["5"]);
+        assert_eq!(all("x-kept"), ["yes"]);
+        assert_eq!(all("via").len(), 1);
+    }
 }

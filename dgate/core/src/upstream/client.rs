@@ -22,7 +22,8 @@ use super::connect::Stream;
 
 /// How a request went.
 pub(super) enum Sent {
-    Answer(Response),
+    /// And when its head came.
+    Answer(Response, Instant),
     /// 101: the head, and the connection with what was read beyond the head.
     Switched(Response, http1::Parts<TokioIo<Stream>>),
 }
@@ -106,8 +107,9 @@ where
                 Poll::Ready(Some(result)) => result.map_err(failure)?,
             };
             if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-                let response = whole(response, h1, closed, this.pools, *this.idle, cx);
-                return Poll::Ready(Ok(Sent::Answer(response)));
+                let now = Instant::now();
+                let response = whole(response, h1, closed, this.pools, *this.idle, now, cx);
+                return Poll::Ready(Ok(Sent::Answer(response, now)));
             }
             if closed {
                 return Poll::Ready(Ok(switched(response, h1)));
@@ -146,11 +148,12 @@ fn whole(
     closed: bool,
     pools: &Arc<Pools>,
     idle: Option<Duration>,
+    now: Instant,
     cx: &mut Context<'_>,
 ) -> Response {
     if response.body().is_end_stream() && !closed {
         if h1.poll_usable(cx) {
-            pools.put(h1);
+            pools.put(h1, now);
         }
         return response.map(|_| Body::empty());
     }
@@ -159,6 +162,7 @@ fn whole(
         Body::new(Answer {
             body,
             held,
+            head: now,
             idle: Idle::new(idle),
         })
     })
@@ -191,17 +195,20 @@ pub(super) async fn send_h2(
             None => failure(error),
         }
     })?;
-    Ok(Sent::Answer(response.map(|body| {
+    let now = Instant::now();
+    let response = response.map(|body| {
         if body.is_end_stream() {
             Body::empty()
         } else {
             Body::new(Answer {
                 body,
                 held: None,
+                head: now,
                 idle: Idle::new(idle),
             })
         }
-    })))
+    });
+    Ok(Sent::Answer(response, now))
 }
 
 /// A request body for HTTP/2 that keeps why it failed: hyper resets the stream and tells nobody.
@@ -284,6 +291,8 @@ fn from_body(BodyError(kind, detail): BodyError, cause: hyper::Error) -> Error {
 struct Answer {
     body: Incoming,
     held: Option<(Box<H1>, Arc<Pools>)>,
+    /// When the head came.
+    head: Instant,
     idle: Idle,
 }
 
@@ -294,7 +303,9 @@ impl Answer {
             // Often it is ready already: the poll that brought the last frame went on to the next message.
             && (h1.send.is_ready() || h1.poll_usable(cx))
         {
-            pools.put(h1);
+            // What never waited came with the head.
+            let at_once = self.idle.timer.is_none();
+            pools.put(h1, if at_once { self.head } else { Instant::now() });
         }
     }
 }

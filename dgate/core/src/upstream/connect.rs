@@ -2,8 +2,8 @@
 
 use super::Protocol;
 use super::public::is_public;
+use crate::batch::BatchedStream;
 use crate::body::BoxError;
-use crate::gather::poll_write_gathered;
 use crate::target::Target;
 use socket2::SockRef;
 use std::cell::Cell;
@@ -17,9 +17,9 @@ use tokio::net::TcpStream;
 
 /// A connected stream, plain or TLS.
 pub(super) enum Stream {
-    Plain(TcpStream),
+    Plain(BatchedStream),
     #[cfg(feature = "tls")]
-    Tls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Tls(Box<tokio_rustls::client::TlsStream<BatchedStream>>),
 }
 
 thread_local! { static PROBING: Cell<bool> = const { Cell::new(false) }; }
@@ -36,9 +36,9 @@ pub(super) fn probing<T>(poll: impl FnOnce() -> T) -> T {
 impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
-            Self::Plain(stream) => stream,
+            Self::Plain(stream) => stream.as_ref(),
             #[cfg(feature = "tls")]
-            Self::Tls(stream) => stream.get_ref().0,
+            Self::Tls(stream) => stream.get_ref().0.as_ref(),
         }
     }
 
@@ -59,6 +59,7 @@ pub(super) async fn connect(
 ) -> Result<(Stream, bool), BoxError> {
     let tcp = tcp(target).await?;
     tcp.set_nodelay(true)?;
+    let tcp = BatchedStream::new(tcp);
     if !target.https() {
         return Ok((Stream::Plain(tcp), protocol == Protocol::H2c));
     }
@@ -100,7 +101,7 @@ pub(super) use with_tls::Tls;
 
 #[cfg(feature = "tls")]
 mod with_tls {
-    use super::{BoxError, Protocol, Stream, Target, TcpStream};
+    use super::{BatchedStream, BoxError, Protocol, Stream, Target};
     use crate::upstream::TlsConfig;
     use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
     use rustls::pki_types::pem::PemObject;
@@ -151,7 +152,7 @@ mod with_tls {
             &self,
             target: &Target,
             protocol: Protocol,
-            tcp: TcpStream,
+            tcp: BatchedStream,
         ) -> Result<(Stream, bool), BoxError> {
             let mut config = self.config()?;
             let protocols: &[&[u8]] = match protocol {
@@ -288,7 +289,7 @@ impl Tls {
         &self,
         target: &Target,
         _: Protocol,
-        _: TcpStream,
+        _: BatchedStream,
     ) -> Result<(Stream, bool), BoxError> {
         Err(
             format!("{target} needs the feature `tls` of dgate-core, which this build leaves out")
@@ -333,7 +334,7 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => poll_write_gathered(Pin::new(stream), cx, bufs),
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }

@@ -73,10 +73,18 @@ pub(super) struct Rules {
     pub(super) hide: bool,
 }
 
-/// The request for one attempt. `headers` are those of the head, or a copy; the head is left as it is.
+/// The headers for an attempt.
+pub(super) enum Headers {
+    /// Those of the head, or a copy.
+    Came(HeaderMap),
+    /// Those of a request that came back because it was not sent.
+    Sent(HeaderMap),
+}
+
+/// The request for one attempt; of the head all but the headers are used.
 pub(super) fn request(
     parts: &Parts,
-    headers: HeaderMap,
+    headers: Headers,
     body: Body,
     ctx: &Exchange,
     endpoint: &Endpoint,
@@ -96,7 +104,17 @@ pub(super) fn request(
         host: client_host,
         mut headers,
         declared,
-    } = end_to_end(parts, headers, ctx, rules, h2)?;
+    } = match headers {
+        Headers::Came(headers) => end_to_end(parts, headers, ctx, rules, h2)?,
+        Headers::Sent(mut headers) => EndToEnd {
+            host: headers.remove(header::HOST),
+            declared: headers
+                .get_all(header::CONTENT_LENGTH)
+                .iter()
+                .fold(Declared::Nothing, Declared::and),
+            headers,
+        },
+    };
     let host = match client_host {
         Some(client) if rules.preserve_host => client,
         _ => endpoint.host.clone(),
@@ -190,14 +208,14 @@ fn end_to_end(
     let mut trailers = false;
     let mut declared = Declared::Nothing;
     let mut drop: SmallVec<[HeaderName; 6]> = SmallVec::new();
-    for (name, value) in &parts.headers {
+    for (name, value) in &out {
         match *name {
-            header::HOST => host = Some(value),
+            header::HOST => host = Some(value.clone()),
             header::VIA if rules.via.names_us(value) => return Err(ErrorKind::LoopDetected.into()),
             // `Expect` was answered by our listener.
             header::UPGRADE => {
                 drop.push(name.clone());
-                upgrade = Some(value);
+                upgrade = Some(value.clone());
             }
             header::EXPECT | header::TRANSFER_ENCODING | header::PROXY_AUTHORIZATION => {
                 drop.push(name.clone())
@@ -222,7 +240,7 @@ fn end_to_end(
     }
     let upgrade =
         upgrade.filter(|protocol| upgrading && !h2 && ctx.wants_upgrade() && !hides_http(protocol));
-    if let Some(protocol) = upgrade {
+    if let Some(protocol) = &upgrade {
         out.insert(header::UPGRADE, protocol.clone());
         out.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
@@ -237,7 +255,7 @@ fn end_to_end(
     }
     out.append(header::VIA, rules.via.value(parts.version).clone());
     let host = match host {
-        Some(host) => Some(host.clone()),
+        Some(host) => Some(host),
         None => parts
             .uri
             .authority()

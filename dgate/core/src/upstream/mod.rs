@@ -38,9 +38,9 @@ use balance::RoundRobin;
 use client::{Failure, Sent};
 use config::Timeouts;
 use connect::Tls;
-use forward::Rules;
+use forward::{Headers, Rules};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -50,8 +50,8 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
-use tokio::time::{Sleep, sleep};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_service::Service;
 
 /// Endpoints that hooks named and no configuration did, kept for their pools.
@@ -269,7 +269,8 @@ impl Upstream {
         let (mut parts, body) = req.into_parts();
         // A block, which borrows what it has captured; an `async fn` would hold its arguments twice.
         Box::pin(async move {
-            let progress = Mutex::new(Progress::new(&mut parts));
+            let copied = upstream.needs_head(&ctx, &parts.method);
+            let progress = Mutex::new(Progress::new(&mut parts, copied));
             let attempt = |body| upstream.attempt(&ctx, &parts, body, &progress);
             // request timeout: all attempts together
             let result = within(
@@ -294,6 +295,17 @@ impl Upstream {
                 }
             })?)
         })
+    }
+
+    /// Whether the head is read again once its headers have gone: for a further attempt, by a hook, or for
+    /// another HTTP version.
+    fn needs_head(&self, ctx: &Exchange, method: &Method) -> bool {
+        let h1_only = |e: &Arc<Endpoint>| !e.target.https();
+        ctx.hooked()
+            || ctx.has_target()
+            || matches!(self.shared.protocol, Protocol::H2c | Protocol::Http2)
+            || (self.shared.retry.as_ref()).is_some_and(|policy| policy.repeats(method))
+            || !self.shared.endpoints.iter().all(h1_only)
     }
 
     /// One attempt: fetch_upstream hooks, balancer, attempt timeout, client.
@@ -325,16 +337,20 @@ impl Upstream {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
-        let counted = endpoint.tally.as_ref().map(|t| (t, Instant::now()));
-        let sent = within(
+        let begun = Instant::now();
+        let sent = within_from(
+            begun,
             limit,
-            self.send(ctx, parts, body, &endpoint, progress),
+            self.send(ctx, parts, body, &endpoint, progress, begun),
             timeout::passed,
         )
         .await;
-        if let Some((tally, begun)) = counted {
+        if let Some(tally) = &endpoint.tally {
             match &sent {
-                Ok(Sent::Answer(response) | Sent::Switched(response, _)) => {
+                Ok(Sent::Answer(response, at)) => {
+                    tally.answered(response.status(), *at - begun);
+                }
+                Ok(Sent::Switched(response, _)) => {
                     tally.answered(response.status(), begun.elapsed());
                 }
                 Err(_) => tally.ended(false, begun.elapsed()),
@@ -343,7 +359,7 @@ impl Upstream {
         let mut response = match sent
             .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
         {
-            Sent::Answer(response) => response,
+            Sent::Answer(response, _) => response,
             Sent::Switched(response, io) => {
                 let Some(client) = ctx.take_upgrade() else {
                     return Err(Error::new(ErrorKind::UpstreamProtocol)
@@ -405,6 +421,7 @@ impl Upstream {
         mut body: Body,
         endpoint: &Endpoint,
         progress: &Mutex<Progress>,
+        begun: Instant,
     ) -> Result<Sent, Error> {
         let pools = &endpoint.pools;
         let idle = self.timeouts.idle;
@@ -416,15 +433,15 @@ impl Upstream {
         loop {
             let (connection, fresh) = if let Some(h2) = pools.h2() {
                 (Opened::H2(h2), false)
-            } else if let Some(h1) = pools.take(once).await {
+            } else if let Some(h1) = pools.take(once.then_some(begun)).await {
                 (Opened::H1(h1), false)
             } else {
                 // Rare, and large: boxed, so that it takes no room in the futures of all requests.
                 Box::pin(self.open(endpoint)).await?
             };
             let h2 = matches!(connection, Opened::H2(_));
-            let first = progress.lock().first.take();
-            let headers = first.unwrap_or_else(|| parts.headers.clone());
+            let next = progress.lock().next.take();
+            let headers = next.unwrap_or_else(|| Headers::Came(parts.headers.clone()));
             let req = forward::request(parts, headers, body, ctx, endpoint, &self.rules, h2)?;
             let result = match connection {
                 Opened::H1(h1) => client::send_h1(h1, req, pools, idle).await,
@@ -433,10 +450,17 @@ impl Upstream {
             match result {
                 Ok(sent) => return Ok(sent),
                 Err(Failure::Failed(error)) => return Err(error),
-                Err(Failure::Unsent(_, error)) if fresh => {
-                    return Err(Error::new(ErrorKind::UpstreamConnect).with_cause(error));
+                Err(Failure::Unsent(req, error)) => {
+                    let (head, unread) = req.into_parts();
+                    let mut progress = progress.lock();
+                    if !progress.copied {
+                        progress.next = Some(Headers::Sent(head.headers));
+                    }
+                    if fresh {
+                        return Err(Error::new(ErrorKind::UpstreamConnect).with_cause(error));
+                    }
+                    body = unread;
                 }
-                Err(Failure::Unsent(req, _)) => body = req.into_body(),
             }
         }
     }
@@ -494,17 +518,23 @@ impl Upstream {
 /// What the attempts of one request leave to each other.
 struct Progress {
     tried: SmallVec<[usize; 4]>,
-    /// The headers as they came, for the first request that is sent: they have the room for what is added.
-    first: Option<HeaderMap>,
+    /// Whether the head has a copy of its headers.
+    copied: bool,
+    /// The headers for the next request, which have the room for what is added: at first those that came.
+    next: Option<Headers>,
 }
 
 impl Progress {
-    /// Leaves a copy of the headers in the head, for hooks and further attempts.
-    fn new(parts: &mut Parts) -> Self {
-        let copy = parts.headers.clone();
+    fn new(parts: &mut Parts, copied: bool) -> Self {
+        let copy = if copied {
+            parts.headers.clone()
+        } else {
+            HeaderMap::new()
+        };
         Self {
             tried: SmallVec::new(),
-            first: Some(std::mem::replace(&mut parts.headers, copy)),
+            copied,
+            next: Some(Headers::Came(std::mem::replace(&mut parts.headers, copy))),
         }
     }
 }
@@ -521,8 +551,22 @@ fn within<F>(limit: Option<Duration>, work: F, passed: fn(Duration) -> Error) ->
     Within {
         work,
         limit,
+        begun: None,
         sleep: None,
         passed,
+    }
+}
+
+/// The same for one who has just looked at the clock.
+fn within_from<F>(
+    begun: Instant,
+    limit: Option<Duration>,
+    work: F,
+    passed: fn(Duration) -> Error,
+) -> Within<F> {
+    Within {
+        begun: Some(begun),
+        ..within(limit, work, passed)
     }
 }
 
@@ -531,6 +575,7 @@ pin_project_lite::pin_project! {
         #[pin]
         work: F,
         limit: Option<Duration>,
+        begun: Option<Instant>,
         sleep: Option<Pin<Box<Sleep>>>,
         passed: fn(Duration) -> Error,
     }
@@ -547,7 +592,14 @@ impl<F: Future<Output = Result<T, Error>>, T> Future for Within<F> {
         let Some(limit) = *this.limit else {
             return Poll::Pending;
         };
-        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        let sleep = this.sleep.get_or_insert_with(|| {
+            let begun = this.begun.unwrap_or_else(Instant::now);
+            Box::pin(match begun.checked_add(limit) {
+                Some(deadline) => sleep_until(deadline),
+                // Longer than anyone can wait.
+                None => tokio::time::sleep(limit),
+            })
+        });
         sleep.as_mut().poll(cx).map(|()| Err((this.passed)(limit)))
     }
 }

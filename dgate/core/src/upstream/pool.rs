@@ -16,7 +16,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// Most connections kept at rest, for one endpoint and worker.
 const MAX_IDLE: usize = 256;
@@ -112,14 +113,15 @@ impl Pools {
         self.workers.get(worker()).unwrap_or(&self.workers[0])
     }
 
-    /// The connection that rested last and is still usable. For a request that cannot be sent twice, `probe`
-    /// makes sure that the upstream has not closed it, at the price of a system call.
-    pub(super) async fn take(&self, probe: bool) -> Option<Box<H1>> {
+    /// The connection that rested last and is still usable. `once` is the time, for a request that cannot be sent
+    /// twice: it makes sure that the upstream has not closed the connection, at the price of a system call.
+    pub(super) async fn take(&self, once: Option<Instant>) -> Option<Box<H1>> {
         loop {
             let mut h1 = self.mine().h1.lock().pop()?;
             // One that was closed meanwhile gives its request back unsent, so a request that may be sent twice
             // needs no look before.
-            let usable = match probe && h1.rested.elapsed() > FRESH {
+            let rested = |now: Instant| now.saturating_duration_since(h1.rested) > FRESH;
+            let usable = match once.is_some_and(rested) {
                 true => {
                     std::future::poll_fn(|cx| Poll::Ready(probing(|| h1.poll_usable(cx)))).await
                 }
@@ -131,9 +133,9 @@ impl Pools {
         }
     }
 
-    /// Keeps a connection that is ready for another request.
-    pub(super) fn put(self: &Arc<Self>, mut h1: Box<H1>) {
-        h1.rested = Instant::now();
+    /// Keeps a connection that is ready for another request, from `now` on.
+    pub(super) fn put(self: &Arc<Self>, mut h1: Box<H1>, now: Instant) {
+        h1.rested = now;
         let mut kept = self.mine().h1.lock();
         if kept.len() < MAX_IDLE {
             kept.push(h1);

@@ -170,9 +170,11 @@ impl Ledger {
             due.len() < SWEPT
         })?;
         for at in due {
-            if let Some(key) = layout::expiring(&at)
-                && !writes.0.contains_key(&key)
-            {
+            if let Some(key) = layout::expiring(&at) {
+                // What is written now takes its old expiry away itself.
+                if writes.0.contains_key(&key) {
+                    continue;
+                }
                 batch.delete(layout::document(&key));
             }
             batch.delete(at);
@@ -261,6 +263,10 @@ impl<'a> Writes<'a> {
         options: &Options,
     ) -> Result<(), Rejection> {
         let key = Key::document(&document.namespace, &document.collection, &document.id);
+        if !always && document.expires_at.is_some_and(|at| at <= self.now) {
+            // An export that is applied later: what has expired since then is not there.
+            return Ok(());
+        }
         let (stored, lives) = self.known(&key)?;
         precondition_on(
             &key,

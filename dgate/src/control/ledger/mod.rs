@@ -76,6 +76,9 @@ pub enum LedgerError {
     Random(String),
 }
 
+/// Called with each key and value; an error ends the scan.
+type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), LedgerError>;
+
 impl Ledger {
     /// An empty one that ends with the process.
     ///
@@ -271,11 +274,7 @@ impl Ledger {
     }
 
     /// Visits all keys with a prefix.
-    fn scan(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> Result<(), LedgerError>,
-    ) -> Result<(), LedgerError> {
+    fn scan(&self, prefix: &[u8], visit: Visit<'_>) -> Result<(), LedgerError> {
         let end = layout::end_of(prefix);
         let mut failed = None;
         self.store.scan(prefix, Some(&end), &mut |key, value| {

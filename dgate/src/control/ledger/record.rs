@@ -146,7 +146,7 @@ impl Codec {
             insert(&mut json, pointer, value);
         }
         // What is wrong is named by its pointer alone: a sensitive value may be what is wrong.
-        Spec::read(key.kind, &Node::from_json(&json), "").map_err(|found| {
+        Spec::stored(key.kind, &Node::from_json(&json)).map_err(|found| {
             let all: Vec<_> = found.iter().map(|d| &*d.pointer).collect();
             let why = format!("{} does not fit this release", all.join(", "));
             Unreadable::new(key, why)

@@ -2,6 +2,7 @@
 //! not change is taken over from the snapshot before, with its connections and the state of its plugins.
 
 mod certificates;
+mod consumers;
 mod modules;
 mod plugins;
 mod routes;
@@ -14,6 +15,7 @@ use super::{Route, Site, Snapshot, Table};
 use crate::config::{PluginUse, Within};
 use crate::resource::{self, Key, Kind, Spec, State, Stored};
 use certificates::KeptCertificate;
+use consumers::KeptConsumers;
 use dgate_core::exchange::RouteInfo;
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
@@ -80,6 +82,7 @@ pub(super) struct Kept {
     tables: HashMap<String, Arc<Table>>,
     services: HashMap<String, HashMap<String, KeptService>>,
     modules: HashMap<String, KeptModules>,
+    consumers: HashMap<String, KeptConsumers>,
     certificates: HashMap<Key, KeptCertificate>,
     routes: HashMap<String, HashMap<String, KeptRoute>>,
     plugins: HashMap<(Option<Key>, usize), (PluginUse, Plugged)>,
@@ -194,7 +197,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn snapshot(&mut self) -> Option<Snapshot> {
         let global = self.plugins(None, &self.compiler.globals.plugins, &Setup::default());
-        for kind in [Kind::Secret, Kind::Collection, Kind::Consumer] {
+        self.consumers();
+        for kind in [Kind::Secret, Kind::Collection] {
             for (key, _) in self.state.of_kind(kind) {
                 self.namespace_of(key);
             }
@@ -275,23 +279,8 @@ impl Run<'_> {
     }
 
     fn method(&mut self, key: &Key, pointer: &str, text: &str) -> Option<Method> {
-        match text.parse::<Method>() {
-            Ok(_) if text.chars().any(|c| c.is_ascii_lowercase()) => {
-                self.invalid(
-                    key,
-                    pointer,
-                    format!(
-                        "methods are case-sensitive: did you mean `{}`?",
-                        text.to_uppercase()
-                    ),
-                );
-                None
-            }
-            Ok(method) => Some(method),
-            Err(_) => {
-                self.invalid(key, pointer, format!("`{text}` is no HTTP method"));
-                None
-            }
-        }
+        resource::method(text)
+            .map_err(|detail| self.invalid(key, pointer, detail))
+            .ok()
     }
 }

@@ -4,7 +4,7 @@ use super::secrets::Revealed;
 use super::{Inputs, Run};
 use crate::config::{Node, PluginUse, join, validate_at};
 use crate::resource::Key;
-use dgate_core::plugin::{Plugged, Setup};
+use dgate_core::plugin::{FieldError, Plugged, Setup};
 
 impl Run<'_> {
     /// Makes the plugins of one place ready; those that did not change keep their state.
@@ -27,7 +27,8 @@ impl Run<'_> {
                 .plugins
                 .get(&slot)
                 .or(self.old.and_then(|o| o.plugins.get(&slot)))
-                .filter(|(u, _)| u == usage);
+                .filter(|(u, _)| u == usage)
+                .or_else(|| self.moved(owner, uses, usage));
             let plugged = match known {
                 Some((_, plugged)) => Some(plugged.clone()),
                 None => self.plug(owner, at, usage, setup, &revealed),
@@ -53,6 +54,24 @@ impl Run<'_> {
             self.invalid(owner.unwrap_or(&global), pointer, detail);
         }
         revealed
+    }
+
+    /// The plugin whose use only has another place in its list now. Where a use stands twice, which of them it was
+    /// cannot be said.
+    fn moved(
+        &self,
+        owner: Option<&Key>,
+        uses: &[PluginUse],
+        usage: &PluginUse,
+    ) -> Option<&(PluginUse, Plugged)> {
+        if uses.iter().filter(|u| *u == usage).count() > 1 {
+            return None;
+        }
+        let old = self.old?;
+        let mut same = (0..)
+            .map_while(|at| old.plugins.get(&(owner.cloned(), at)))
+            .filter(|(u, _)| u == usage);
+        same.next().filter(|_| same.next().is_none())
     }
 
     fn plug(
@@ -87,6 +106,8 @@ impl Run<'_> {
             return match entry.plug(usage.config.clone(), setup) {
                 Ok(plugged) => Some(plugged),
                 Err(error) => {
+                    let field = error.downcast_ref::<FieldError>();
+                    let pointer = pointer + field.map_or("", FieldError::pointer);
                     let detail = revealed.scrub(format!("plugin `{}`: {error}", usage.name));
                     self.invalid(owner, pointer, detail);
                     None

@@ -29,21 +29,25 @@ pub(super) fn mentions(config: &Json) -> bool {
 }
 
 impl Revealed {
-    /// A sentence about the config, without what is to be hidden.
+    /// A sentence about the config, without what is to be hidden, whether it is told as it is or quoted.
     pub(super) fn scrub(&self, detail: String) -> String {
-        let replace = |text: String, secret: &String| match secret.is_empty() {
-            true => text,
-            false => text.replace(secret.as_str(), "…"),
+        let quoted = |text: &String| {
+            let json = Json::String(text.clone()).to_string();
+            [text.clone(), inside(&json), inside(&format!("{text:?}"))]
         };
-        self.hidden.iter().fold(detail, replace)
+        let mut hidden: Vec<String> = self.hidden.iter().flat_map(quoted).collect();
+        // The longest first, so that nothing is left of one that begins as another does.
+        hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        hidden
+            .iter()
+            .filter(|text| !text.is_empty())
+            .fold(detail, |detail, text| detail.replace(text.as_str(), "…"))
     }
 
     fn value(&mut self, run: &Run<'_>, namespace: &str, value: &mut Json, pointer: &str) {
         match value {
-            Json::String(text) => {
-                if text.contains(OPENS) {
-                    *text = self.text(run, namespace, text, pointer);
-                }
+            Json::String(text) if text.contains(OPENS) => {
+                *text = self.text(run, namespace, text, pointer);
             }
             Json::Array(items) => {
                 for (at, item) in items.iter_mut().enumerate() {
@@ -118,6 +122,12 @@ impl Run<'_> {
             .map(|(_, stored)| stored.clone())
             .collect()
     }
+}
+
+/// A quoted text without its quotes.
+fn inside(quoted: &str) -> String {
+    let end = quoted.len().saturating_sub(1);
+    quoted.get(1..end).unwrap_or_default().to_owned()
 }
 
 /// Whether two lists hold the same resources as they were written.

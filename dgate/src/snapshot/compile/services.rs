@@ -3,7 +3,7 @@
 use super::{Run, secrets};
 use crate::resource::{self, Key, Stored};
 use dgate_core::Upstream;
-use dgate_core::upstream::{Protocol, TlsConfig};
+use dgate_core::upstream::TlsConfig;
 use serde_json::Value as Json;
 use std::sync::Arc;
 
@@ -79,16 +79,8 @@ impl Run<'_> {
                 sound = false;
             }
         }
-        let wrong = |url: &str| match spec.protocol {
-            Protocol::Http2 => url.starts_with("http://").then_some(
-                "`http2` is HTTP/2 over TLS, and needs https:// URLs: without TLS it is `h2c`",
-            ),
-            Protocol::H2c => url.starts_with("https://").then_some(
-                "`h2c` is HTTP/2 without TLS, and needs http:// URLs: over TLS it is `http2`",
-            ),
-            _ => None,
-        };
-        if let Some(detail) = spec.urls.iter().find_map(|endpoint| wrong(endpoint.url())) {
+        let urls = spec.urls.iter().map(|endpoint| endpoint.url());
+        if let Some(detail) = resource::protocol(spec.protocol, urls) {
             self.invalid(key, "/protocol", detail);
             sound = false;
         }

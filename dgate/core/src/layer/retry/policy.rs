@@ -218,7 +218,7 @@ impl RetryPolicy {
     pub(super) fn max_body(&self) -> u64 {
         self.config.max_body.bytes()
     }
-    pub(super) fn repeats(&self, method: &Method) -> bool {
+    pub(crate) fn repeats(&self, method: &Method) -> bool {
         self.methods.contains(method)
     }
     /// Whether a request would be sent again when its connection turns out to be closed.
