@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+mod backup;
 mod bundles;
 mod logs;
 mod one;

@@ -424,3 +424,30 @@ resources:
     answers(&process, "/b", "three").await;
     assert_eq!(get(process.addr(), "/a").await.status, 404);
 }
+
+#[tokio::test]
+async fn dev_modules_and_the_admin_api_see_the_same_documents() {
+    let counter = "import { collection } from 'dgate/state';\nimport { get } from 'dgate/secrets';\n\
+        export async function requestHandler() {\n  const counts = collection('counts');\n\
+        const last = await counts.get('n');\n  await counts.put('n', (last ? last.data : 0) + 1);\n\
+        return await get('token');\n}\n";
+    let config = r#"version: 1
+storage: { path: state }
+resources:
+  namespaces: [{ name: default }]
+  collections: [{ name: counts }]
+  secrets: [{ name: token, data: "of dev" }]
+  modules: [{ name: m, source_file: m.ts, permissions: { secrets: [token] } }]
+  routes: [{ name: m, paths: [/m], modules: [m] }]
+"#;
+    let place = Place::new()
+        .file("d/dgate.yaml", config)
+        .file("d/m.ts", counter);
+    let process = place.dev(&["d"]);
+    answers(&process, "/m", "of dev").await;
+    let document = "/api/v1/document/default/counts/n";
+    assert_eq!(get(process.admin_addr(), document).await.json()["data"], 1);
+    // What a gateway has stored is left alone.
+    assert!(!process.place().path().join("d/state").exists());
+    assert!(!process.place().path().join("state").exists());
+}

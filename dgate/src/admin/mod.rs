@@ -3,6 +3,7 @@
 mod access;
 mod audit;
 mod auth;
+mod export;
 mod listener;
 mod logs;
 mod metrics;
@@ -29,7 +30,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header};
 use ipnet::IpNet;
 use listener::{Listener, Peer};
 use problem::Refusal;
@@ -312,7 +313,8 @@ struct Shared {
 fn router(shared: Shared) -> Router {
     let api = Router::new()
         .route("/apply", post(resources::apply))
-        .route("/export", get(resources::export))
+        .route("/export", get(export::export))
+        .route("/backup", post(export::backup))
         .route("/rollback", post(revisions::rollback))
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
@@ -377,6 +379,15 @@ async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Respon
             "this Admin API takes no writes (admin.watch_only)",
         )
         .into_response();
+    }
+    // Before any of it is read: a caller that sends `Expect: 100-continue` then gets to read why.
+    let length = req.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    let limit = shared.policy.load().config.max_body.as_usize() as u64;
+    if let Some(length) = length.filter(|length| *length > limit) {
+        let detail = format!("the body has {length} bytes, more than admin.max_body: {limit}");
+        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+            .into_response();
     }
     let mut response = next.run(req).await;
     let revision = shared.gateway.control().state().revision();

@@ -3,12 +3,11 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
-use crate::config::{Diagnostic, Format, Node, Span, parse, to_yaml};
+use crate::config::{Diagnostic, Format, Node, Span, parse};
 use crate::control::{
-    Applied, ChangeSet, Control, DocumentPage, DocumentQuery, LedgerError, Options, Rejection,
-    StoredDocument,
+    Applied, ChangeSet, Control, DocumentPage, DocumentQuery, Options, Rejection, StoredDocument,
 };
-use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
+use crate::resource::{Key, Kind, Spec, Stored, read_bundle};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -472,72 +471,6 @@ pub(super) async fn apply(
     };
     let applied = commit(&shared, change, options).await?;
     Ok(Json(applied.to_json()).into_response())
-}
-
-#[derive(Deserialize)]
-pub(super) struct ExportQuery {
-    namespace: Option<String>,
-    #[serde(default)]
-    format: ExportFormat,
-}
-
-#[derive(Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum ExportFormat {
-    #[default]
-    Json,
-    Yaml,
-}
-
-/// `GET /api/v1/export`
-pub(super) async fn export(
-    State(shared): State<Shared>,
-    Query(query): Query<ExportQuery>,
-) -> Answer {
-    let control = shared.gateway.control().clone();
-    let format = query.format;
-    let read = move || -> Result<String, Refusal> {
-        let bundle = whole(&control, query.namespace.as_deref())?;
-        Ok(match format {
-            ExportFormat::Json => bundle.to_string(),
-            ExportFormat::Yaml => to_yaml(&bundle),
-        })
-    };
-    let text = off_the_runtime(read).await?;
-    let media = match format {
-        ExportFormat::Json => "application/json",
-        // RFC 9512.
-        ExportFormat::Yaml => "application/yaml",
-    };
-    Ok(([(header::CONTENT_TYPE, media)], text).into_response())
-}
-
-/// All resources and documents, or those of one namespace, as a bundle.
-fn whole(control: &Control, namespace: Option<&str>) -> Result<Value, LedgerError> {
-    let state = control.state();
-    let chosen = state
-        .all()
-        .filter(|(key, _)| namespace.is_none_or(|n| key.namespace == *n));
-    let mut bundle = write_bundle(chosen.map(|(_, stored)| &stored.spec));
-    let mut query = DocumentQuery {
-        namespace,
-        limit: MAX_LIMIT,
-        ..DocumentQuery::default()
-    };
-    let mut all = Vec::new();
-    loop {
-        let page = control.ledger().documents(&query)?;
-        let documents = page.items.iter().map(StoredDocument::document);
-        all.extend(documents.map(|document| Spec::Document(Box::new(document)).to_json()));
-        match page.next {
-            Some(last) => query.after = Some(last),
-            None => break,
-        }
-    }
-    if !all.is_empty() {
-        bundle[Kind::Document.plural()] = all.into();
-    }
-    Ok(bundle)
 }
 
 /// `GET /api/v1/schema/{kind}`

@@ -10,6 +10,8 @@ mod logging;
 #[cfg(feature = "js")]
 mod module;
 mod serve;
+#[cfg(feature = "sled")]
+mod storage;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueHint};
 use std::path::PathBuf;
@@ -60,6 +62,12 @@ enum Command {
     Dev(dev::Dev),
     #[command(flatten)]
     Client(client::Command),
+    /// Look after a gateway's storage on the disk
+    #[cfg(feature = "sled")]
+    Storage {
+        #[command(subcommand)]
+        command: storage::Storage,
+    },
     /// Ask a running gateway whether it is ready; exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completion script of a shell
@@ -89,6 +97,8 @@ pub fn run() -> ExitCode {
         #[cfg(feature = "js")]
         Command::Dev(dev) => dev.run(),
         Command::Client(command) => command.run(),
+        #[cfg(feature = "sled")]
+        Command::Storage { command } => command.run(),
         Command::Healthcheck(healthcheck) => healthcheck.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dgate", &mut std::io::stdout());

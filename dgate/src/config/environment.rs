@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+#[cfg(feature = "cli")]
+use serde_json::Value as Json;
+
 use super::diagnostic::{Diagnostic, join, steps};
 use super::tree::{Node, Value};
 
@@ -151,6 +154,37 @@ impl Environment {
     }
 }
 
+/// Writes `$${` for `${` in every string of a bundle where [`Environment::substitute`] would put something else:
+/// after that it gives back what is here.
+#[cfg(feature = "cli")]
+pub(crate) fn escape_variables(bundle: &mut Json) {
+    escape_at(bundle, "");
+}
+
+#[cfg(feature = "cli")]
+fn escape_at(json: &mut Json, pointer: &str) {
+    match json {
+        Json::String(text) if text.contains("${") && !is_module_source(pointer) => {
+            // A name in braces that is none stays as it is either way.
+            let same = Environment::default().expand(text);
+            if same.as_ref() != Ok(text) {
+                *text = text.replace("${", "$${");
+            }
+        }
+        Json::Array(items) => {
+            for (i, item) in items.iter_mut().enumerate() {
+                escape_at(item, &join(pointer, &i.to_string()));
+            }
+        }
+        Json::Object(fields) => {
+            for (name, value) in fields {
+                escape_at(value, &join(pointer, name));
+            }
+        }
+        _ => {}
+    }
+}
+
 fn is_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
@@ -167,6 +201,22 @@ fn is_module_source(pointer: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn what_is_escaped_comes_back_as_it_was() {
+        let is = serde_json::json!({
+            "documents": [{"data": ["${HOME}", "a $${B:-c} ${d} $", "${secret:x}", "$$${A}", {"${": "x"}]}],
+            "modules": [{"source": "`${x}`"}],
+        });
+        let mut escaped = is.clone();
+        escape_variables(&mut escaped);
+        assert_eq!(escaped["documents"][0]["data"][0], "$${HOME}");
+        assert_eq!(escaped["documents"][0]["data"][2], "${secret:x}");
+        let mut node = Node::from_json(&escaped);
+        assert!(Environment::default().substitute(&mut node).is_empty());
+        assert_eq!(node.to_json(), is);
+    }
 
     #[test]
     fn variables_are_substituted_in_strings() {

@@ -46,6 +46,8 @@ pub use admin::{
 };
 pub use diagnostic::{Diagnostic, Span, Within, join, steps};
 pub use environment::Environment;
+#[cfg(feature = "cli")]
+pub(crate) use environment::escape_variables;
 pub use files::Files;
 pub(crate) use files::{place_in, read_source};
 pub use load::{

@@ -32,6 +32,8 @@ pub struct Builder {
     file: Option<PathBuf>,
     #[cfg(all(feature = "cli", feature = "js"))]
     engine: Option<crate::js::Engine>,
+    #[cfg(all(feature = "cli", feature = "js"))]
+    outside: Option<Arc<dyn crate::js::Outside>>,
     #[cfg(feature = "admin")]
     admin: Option<crate::admin::Admin>,
 }
@@ -163,6 +165,13 @@ impl Builder {
         self
     }
 
+    /// Tells what modules say and throw, besides logging it.
+    #[cfg(all(feature = "cli", feature = "js"))]
+    pub(crate) fn outside(mut self, outside: Arc<dyn crate::js::Outside>) -> Self {
+        self.outside = Some(outside);
+        self
+    }
+
     /// Opens an Admin API when the gateway serves.
     #[cfg(feature = "admin")]
     pub fn admin(mut self, admin: crate::admin::Admin) -> Self {
@@ -194,6 +203,14 @@ impl Builder {
         #[cfg(feature = "js")]
         {
             let reached = Arc::new(crate::control::Reached(ledger.clone()));
+            #[cfg(feature = "cli")]
+            let engine = match self.outside {
+                Some(outside) => {
+                    crate::js::Engine::within(outside, Some(reached.clone()), Some(reached))
+                }
+                None => crate::js::Engine::with_stores(Some(reached.clone()), Some(reached)),
+            };
+            #[cfg(not(feature = "cli"))]
             let engine = crate::js::Engine::with_stores(Some(reached.clone()), Some(reached));
             compiler = compiler.with_engine(engine);
         }

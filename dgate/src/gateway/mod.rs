@@ -16,6 +16,8 @@ pub use builder::{Builder, StartError};
 #[cfg(feature = "cli")]
 pub(crate) use builder::{Declared, apply_bundle, take_declared};
 pub use settings::Settings;
+#[cfg(all(feature = "cli", feature = "sled"))]
+pub(crate) use storage::open as open_storage;
 
 use crate::control::Control;
 use crate::server::ConnInfo;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Opens the storage that a configuration names, relative to `base`; without one, everything is in memory.
-pub(super) fn open(config: Option<&StorageConfig>, base: &Path) -> Result<Arc<Ledger>, StartError> {
+pub(crate) fn open(config: Option<&StorageConfig>, base: &Path) -> Result<Arc<Ledger>, StartError> {
     let ledger = match config {
         None => Ledger::in_memory().map_err(|e| StartError::Storage(e.to_string()))?,
         Some(config) => on_disk(config, base)?,

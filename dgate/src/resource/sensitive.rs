@@ -24,6 +24,19 @@ impl Spec {
         }
     }
 
+    /// The declared fields together with the sensitive ones: for a backup, which is sealed before it goes anywhere.
+    #[cfg(feature = "admin")]
+    pub(crate) fn to_json_with_sensitive(&self) -> Json {
+        let mut json = self.to_json();
+        if let Some((pointer, value)) = self.sensitive()
+            && let Some((above, last)) = pointer.rsplit_once('/')
+            && let Some(Json::Object(fields)) = json.pointer_mut(above)
+        {
+            fields.insert(last.to_owned(), value);
+        }
+        json
+    }
+
     /// Takes over the sensitive fields that it leaves out: they are never given out, so they can't come back.
     pub(crate) fn keep_sensitive(&mut self, stored: &Self) {
         match (self, stored) {

@@ -219,6 +219,10 @@ pub(super) fn calls() -> Vec<Call> {
             .query(&EXPORT)
             .gives(200, as_text(reference("Bundle")))
             .refuses(&[400]),
+        call("post", "/api/v1/backup", "backup", "Seal the whole state, sensitive fields included, with a passphrase")
+            .body(as_json(reference("Backup")))
+            .gives(200, json!({"text/plain": {"schema": {"type": "string"}}}))
+            .refuses(&[400, 403, 413, 422, 503]),
         call("get", "/api/v1/revision", "list_revisions", "List revisions, newest first")
             .query(&PAGE)
             .gives(200, as_json(page(reference("Revision"))))

@@ -124,6 +124,12 @@ fn answers() -> Value {
             "additionalProperties": false,
             "properties": {"to": {"type": "integer", "minimum": 0}, "message": text()},
         },
+        "Backup": {
+            "type": "object",
+            "required": ["passphrase"],
+            "additionalProperties": false,
+            "properties": {"passphrase": {"type": "string", "minLength": 12, "maxLength": 1024, "writeOnly": true}},
+        },
         "Plugin": {
             "type": "object",
             "required": ["name", "hooks", "schema"],

@@ -10,6 +10,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::Client;
+use super::backup::Passphrase;
 use super::bundle::Merged;
 use super::changes;
 use super::failure::Failure;
@@ -28,12 +29,14 @@ const HINT: &str = "nothing was changed; `dgate diff -f FILE` shows what a file 
 /// The files.
 #[derive(clap::Args)]
 struct Source {
-    /// Bundles, or configuration files with `resources`; `-` for stdin. Several make one changeset
+    /// Bundles, configuration files with `resources`, or backups; `-` for stdin. Several make one changeset
     #[arg(short = 'f', long = "file", required = true, num_args = 1.., value_name = "FILE", value_hint = ValueHint::FilePath)]
     files: Vec<PathBuf>,
     /// Delete what the namespaces of the files hold and the files do not name; never documents and secrets
     #[arg(long)]
     prune: bool,
+    #[command(flatten)]
+    passphrase: Passphrase,
 }
 
 impl Source {
@@ -44,7 +47,7 @@ impl Source {
         what: &str,
         query: &[String],
     ) -> Result<(Api, Merged, Value), Failure> {
-        let merged = Merged::read(&self.files, what)?;
+        let merged = Merged::read(&self.files, &self.passphrase, what)?;
         let mut query = query.to_vec();
         if self.prune {
             query.push("prune=true".to_owned());

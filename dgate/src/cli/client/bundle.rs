@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json};
 
+use super::backup::{self, Passphrase};
 use super::failure::Failure;
 use crate::config::{
     self, ConfigError, Diagnostic, Environment, Files, Format, Node, Span, Value, join, steps,
 };
+use crate::store::seal::is_backup;
 
 /// What `stdin` is called in messages; relative names of files in it are taken from the working directory.
 const STDIN: &str = "stdin";
@@ -48,16 +50,28 @@ pub(super) fn name(path: &Path) -> String {
 
 /// Reads a file, or stdin for `-`.
 pub(super) fn read(path: &Path) -> Result<Node, ConfigError> {
-    if path != Path::new("-") {
-        return config::read(path);
+    match stdin_of(path)? {
+        Some(text) => parsed(path, &text),
+        None => config::read(path),
     }
-    let path = source(path);
-    let text = io::read_to_string(io::stdin()).map_err(|source| ConfigError::Read {
-        path: path.clone(),
-        source,
+}
+
+/// All of stdin, if that is what a path stands for.
+fn stdin_of(path: &Path) -> Result<Option<String>, ConfigError> {
+    if path != Path::new("-") {
+        return Ok(None);
+    }
+    let text = io::read_to_string(io::stdin()).map_err(|error| ConfigError::Read {
+        path: source(path),
+        source: error,
     })?;
+    Ok(Some(text))
+}
+
+fn parsed(path: &Path, text: &str) -> Result<Node, ConfigError> {
     // JSON is YAML.
-    config::parse(&text, Format::Yaml).map_err(|errors| ConfigError::invalid(Some(&path), errors))
+    config::parse(text, Format::Yaml)
+        .map_err(|errors| ConfigError::invalid(Some(&source(path)), errors))
 }
 
 /// Files that cannot be read (1) or that are wrong (78), as a failure of `what`.
@@ -72,12 +86,31 @@ pub(super) fn unread(what: &str, errors: &[ConfigError]) -> Failure {
 }
 
 impl Merged {
-    /// Reads bundles, or the `resources` of whole configuration files, and merges them.
-    pub(super) fn read(paths: &[PathBuf], what: &str) -> Result<Self, Failure> {
+    /// Reads bundles, the `resources` of whole configuration files, and backups, and merges them.
+    pub(super) fn read(
+        paths: &[PathBuf],
+        passphrase: &Passphrase,
+        what: &str,
+    ) -> Result<Self, Failure> {
         let environment = Environment::of_process();
         let (mut parts, mut errors) = (Vec::new(), Vec::new());
         for path in paths {
-            match read(path).and_then(|tree| Part::new(path, tree, &environment)) {
+            // `-` is read once: a backup and a bundle may both come that way.
+            let stdin = stdin_of(path).map_err(|error| unread(what, &[error]))?;
+            let sealed = match &stdin {
+                Some(text) => is_backup(text.as_bytes()).then(|| text.clone()),
+                None => backup::sealed(path),
+            };
+            if let Some(sealed) = sealed {
+                let bundle = backup::open(path, &sealed, passphrase, what)?;
+                parts.push(Part::restored(path, &bundle));
+                continue;
+            }
+            let tree = match stdin {
+                Some(text) => parsed(path, &text),
+                None => config::read(path),
+            };
+            match tree.and_then(|tree| Part::new(path, tree, &environment)) {
                 Ok(part) => parts.push(part),
                 Err(error) => errors.push(error),
             }
@@ -200,6 +233,15 @@ impl Part {
             bundle,
             files,
         })
+    }
+
+    /// What was in a backup is as the gateway gave it out: no variables, and no files.
+    fn restored(path: &Path, bundle: &Json) -> Self {
+        Self {
+            name: name(path),
+            bundle: Node::from_json(bundle),
+            files: Files::new(),
+        }
     }
 
     /// A place within a text of the bundle, as a place in the file.

@@ -14,9 +14,9 @@ fn telling(kind: Kind) -> Option<&'static [&'static str]> {
         "route" => &["paths", "methods", "service", "modules", "plugins", "tags"],
         "module" => &["type", "source", "isolation", "on_error", "tags"],
         "collection" => &["visibility", "ttl", "tags"],
-        "document" => &["version", "data"],
+        "document" => &["version", "data", "expires_at"],
         "secret" => &["tags"],
-        "consumer" => &["groups", "credentials", "tags"],
+        "consumer" => &["groups", "metadata", "tags"],
         _ => return None,
     })
 }
@@ -36,11 +36,14 @@ pub(super) fn table(kind: Kind, items: &[Value]) -> String {
     let telling = telling(kind).unwrap_or(&["tags"]);
     let mut head = names.to_vec();
     head.extend(telling);
-    head.extend(["revision", "updated"]);
+    // What wrote a document is no revision: its version is there already.
+    head.extend((kind != Kind::Document).then_some("revision"));
+    head.push("updated");
     let mut table = Table::new(head.clone());
     for item in items {
         let cell = |field: &&str| match *field {
             "updated" => time(&item["updated_at"]),
+            "expires_at" => time(&item["expires_at"]),
             // A text of many lines is none for a cell.
             "source" => match item["source"].as_str() {
                 Some(source) => format!("{} lines", source.lines().count()),

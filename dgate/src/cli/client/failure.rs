@@ -162,7 +162,7 @@ impl Problem {
                     .clone_into(&mut hint);
             }
             StatusCode::PAYLOAD_TOO_LARGE => {
-                "admin.max_body of the gateway's configuration says how much it takes"
+                "admin.max_body of the gateway's configuration says how much it takes; DGATE_ADMIN__MAX_BODY=64MiB raises it from its start on"
                     .clone_into(&mut hint);
             }
             StatusCode::SERVICE_UNAVAILABLE => {

@@ -1,9 +1,13 @@
 //! `dgate revisions`, `rollback` and `export`: what was, going back to it, and taking all of it along.
 
+use std::path::PathBuf;
+
+use clap::ValueHint;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Client;
+use super::backup::{self, Passphrase};
 use super::changes;
 use super::failure::Failure;
 use super::output::{Form, Paint};
@@ -121,22 +125,33 @@ pub(in crate::cli) struct Export {
     /// Only this namespace
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Write all of it, sensitive fields too, into an encrypted backup; `-` for stdout
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["namespace", "form"], value_hint = ValueHint::FilePath)]
+    with_secrets: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
     #[command(flatten)]
     client: Client,
 }
 
 impl Export {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if let Some(path) = &self.with_secrets {
+            let api = self.client.connection.open()?;
+            return backup::save(&api, path, &self.passphrase, self.client.output.quiet);
+        }
         let query = self
             .namespace
             .as_ref()
             .map(|n| format!("?namespace={}", encoded(n)));
         let path = format!("/api/v1/export{}", query.unwrap_or_default());
         let answer = self.client.connection.open()?.get(&path)?;
-        let bundle = answer.or_fail(
+        let mut bundle = answer.or_fail(
             "export",
             "`dgate healthcheck` says whether the gateway is well",
         )?;
+        // What the gateway holds is to come back as it is: `apply` puts variables in.
+        crate::config::escape_variables(&mut bundle);
         let text = match self.client.output.form {
             Form::Json => format!("{bundle:#}\n"),
             // A bundle has no form as a table: people keep it in a file.

@@ -18,6 +18,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take to begin: a bundle with hundreds of modules is compiled first.
 const ANSWER: Duration = Duration::from_secs(300);
 
+/// Bodies above this size, in bytes, are sent once the gateway has said that it takes them.
+const LARGE: usize = 1024 * 1024;
+
 /// Where the Admin API is, and who asks.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Connection")]
@@ -195,7 +198,13 @@ impl Api {
                 let (mut head, ()) = request.into_parts();
                 let media = HeaderValue::from_static("application/json");
                 head.headers.insert(header::CONTENT_TYPE, media);
-                self.agent.run(Request::from_parts(head, json.to_string()))
+                let text = json.to_string();
+                if text.len() > LARGE {
+                    // Else what is refused for its size breaks the connection before it says so.
+                    let expect = HeaderValue::from_static("100-continue");
+                    head.headers.insert(header::EXPECT, expect);
+                }
+                self.agent.run(Request::from_parts(head, text))
             }
         };
         let mut response = response.map_err(broken)?;
@@ -289,6 +298,19 @@ impl Answer {
     pub(in crate::cli) fn or_fail(self, what: &str, hint: &str) -> Result<Value, Failure> {
         self.json()
             .map_err(|problem| problem.of(what, hint, Diagnostic::to_string))
+    }
+
+    /// The body as it is; a refusal is a failure of `what`, each error shown as `place` says.
+    pub(super) fn text_or_fail(
+        self,
+        what: &str,
+        hint: &str,
+        place: impl Fn(&Diagnostic) -> String,
+    ) -> Result<String, Failure> {
+        match self.status.is_success() {
+            true => Ok(self.text()),
+            false => Err(self.problem().of(what, hint, place)),
+        }
     }
 
     /// The body as text.

@@ -1,6 +1,7 @@
 //! Commands that ask a running gateway, or change it: they know nothing but its Admin API.
 
 mod apply;
+mod backup;
 mod bundle;
 mod changes;
 mod columns;
@@ -15,6 +16,7 @@ mod stats;
 mod table;
 mod target;
 
+pub(super) use backup::sealed;
 pub(super) use http::Connection;
 
 use std::process::ExitCode;
@@ -41,6 +43,8 @@ pub(super) enum Command {
     /// Delete one resource
     Delete(resources::Delete),
     /// Apply files as one changeset: all of it, or nothing
+    ///
+    /// A file may also be a backup of `dgate export --with-secrets`.
     Apply(apply::Apply),
     /// Show what applying files would change
     Diff(apply::Diff),
@@ -50,7 +54,8 @@ pub(super) enum Command {
     Rollback(history::Rollback),
     /// Print the whole state as a bundle, in YAML unless it is to be JSON
     ///
-    /// Sensitive fields are left out: applied where they are stored, they stay as they are.
+    /// Sensitive fields are left out: applied where they are stored, they stay as they are. --with-secrets FILE writes
+    /// them too, into a backup that only its passphrase opens; `dgate apply -f FILE` restores it.
     Export(history::Export),
     /// Print the newest lines of the gateway's log, or follow it
     ///

@@ -27,6 +27,9 @@ pub(in crate::cli) struct List {
     /// Only those of this namespace
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
+    /// Only the documents of this collection, in namespace `default` unless --namespace names another
+    #[arg(long, value_name = "NAME")]
+    collection: Option<String>,
     /// Only those with this tag
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
@@ -39,9 +42,20 @@ pub(in crate::cli) struct List {
 
 impl List {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.collection.is_some() && self.kind != Kind::Document {
+            let cause = format!("{} are in no collection", self.kind.plural());
+            let hint = "`dgate list documents --collection NAME`";
+            return Err(Failure::usage("--collection", cause, hint));
+        }
         let api = self.client.connection.open()?;
         let mut query = Vec::new();
-        for (name, value) in [("namespace", &self.namespace), ("tag", &self.tag)] {
+        let of_default = self.collection.as_ref().map(|_| "default".to_owned());
+        let namespace = self.namespace.clone().or(of_default);
+        for (name, value) in [
+            ("namespace", &namespace),
+            ("collection", &self.collection),
+            ("tag", &self.tag),
+        ] {
             query.extend(value.as_ref().map(|v| format!("{name}={}", encoded(v))));
         }
         let what = format!("list {}", self.kind);
@@ -183,8 +197,13 @@ impl Put {
         })?;
         warn(&value);
         let done = if created { "created" } else { "updated" };
-        let people = |value: &Value| match value["revision"].as_u64() {
-            Some(revision) => format!("{done} {target}, revision {revision}\n"),
+        // Documents are no part of revisions.
+        let number = match target.kind {
+            Kind::Document => "version",
+            _ => "revision",
+        };
+        let people = |value: &Value| match value[number].as_u64() {
+            Some(counted) => format!("{done} {target}, {number} {counted}\n"),
             None => format!("{done} {target}\n"),
         };
         Ok(self.client.output.done(&value, people)?)

@@ -84,6 +84,8 @@ impl Dev {
         let mut loaded = folder::load(&self.dir)?;
         let config = &mut loaded.config;
         config.proxy.expose_module_errors = true;
+        // A trial begins anew each time, and leaves alone what a gateway has stored.
+        config.storage = None;
         if let Some(address) = self.listen {
             config.proxy.listen = vec![address];
         }
@@ -111,10 +113,13 @@ impl Dev {
         let config = loaded.config;
         let listener = Arc::new(Listener::default());
         // Nothing of the folder yet: what is wrong with it must not keep it from being watched.
-        let gateway = DGate::builder()
-            .engine(Engine::within(listener.clone(), None, None))
-            .config(config.clone())
-            .build_now()?;
+        let builder = DGate::builder().config(config.clone());
+        let builder = match loaded.source {
+            Some(_) => builder.outside(listener.clone()),
+            // No file declares collections: whatever modules name is there.
+            None => builder.engine(Engine::within(listener.clone(), None, None)),
+        };
+        let gateway = builder.build_now()?;
         let mut inherited = Inherited::of_process();
         let listen = serve::listeners(&config, &loaded.base_dir)?;
         let server = Server::start_all(&gateway, listen, config.proxy.workers, &mut inherited)?;

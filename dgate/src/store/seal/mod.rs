@@ -3,7 +3,7 @@
 //!
 //! The master key comes from `DGATE_SECRET_KEY` or from a file that is made on the first start (`keys.rs`). There may
 //! be several: the first seals, all of them open. That is rotation: put a new key first ([`Sealer::rotate_file`]),
-//! start, write again whatever [`Sealer::needs_reseal`], take the old key away.
+//! start, write again whatever [`Sealer::needs_reseal`], take the old key away ([`Sealer::retire_file`]).
 //!
 //! ```
 //! use dgate::store::Sealer;
@@ -22,7 +22,7 @@ mod passphrase;
 #[cfg(test)]
 mod tests;
 
-pub use passphrase::{open_with_passphrase, seal_with_passphrase};
+pub use passphrase::{is_backup, open_with_passphrase, seal_with_passphrase};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
@@ -87,6 +87,20 @@ impl Sealer {
         keys.insert(0, keys::random());
         keys::replace(path, &keys)?;
         Ok(id(&keys[0]))
+    }
+
+    /// Takes all keys but the first out of a key file, in one atomic step, and says how many those were. What only
+    /// they open is lost: seal everything anew before.
+    ///
+    /// # Errors
+    /// When the file can't be read or replaced.
+    pub fn retire_file(path: &Path) -> Result<usize, SealError> {
+        let mut keys = keys::read(path)?;
+        let old = keys.split_off(1);
+        if !old.is_empty() {
+            keys::replace(path, &keys)?;
+        }
+        Ok(old.len())
     }
 
     fn of(keys: &[MasterKey], made: Option<PathBuf>) -> Self {

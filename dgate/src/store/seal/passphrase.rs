@@ -35,6 +35,11 @@ pub(super) fn seal_with_work(work: [u32; 3], passphrase: &[u8], plain: &[u8]) ->
     format!("{head}.{}", BASE64URL_NOPAD.encode(&sealed))
 }
 
+/// Whether a text begins as a backup does.
+pub fn is_backup(text: &[u8]) -> bool {
+    text.trim_ascii_start().starts_with(FORM.as_bytes())
+}
+
 /// Opens a backup; white space around it is ignored.
 ///
 /// # Errors

@@ -92,7 +92,10 @@ fn keys_are_rotated_by_putting_a_new_one_first() {
     let new_only = fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = new_only.lines().filter(|l| !l.starts_with('#')).collect();
     assert_eq!(lines.len(), 2);
-    fs::write(&path, lines[0]).unwrap();
+    assert_eq!(Sealer::retire_file(&path).unwrap(), 1);
+    assert_eq!(Sealer::retire_file(&path).unwrap(), 0);
+    assert!(fs::read_to_string(&path).unwrap().contains(lines[0]));
+    assert_eq!(mode(&path), 0o600);
     let new = load();
     assert_eq!(&new.open("a", &resealed).unwrap()[..], b"x");
     let message = new.open("a", &text).unwrap_err().to_string();
@@ -155,6 +158,7 @@ fn a_backup_opens_with_its_passphrase_only() {
     // Little work, since a debug build takes seconds for what a release does in tenths of one.
     let text = passphrase::seal_with_work([64, 3, 4], b"correct horse", b"everything");
     assert!(text.starts_with("dgate-backup.v1.64-3-4."), "{text}");
+    assert!(is_backup(text.as_bytes()) && !is_backup(b"routes: []"));
     let open = |pass: &[u8], text: &str| open_with_passphrase(pass, text);
     assert_eq!(
         &open(b"correct horse", &format!("{text}\n")).unwrap()[..],
