@@ -1,6 +1,6 @@
 //! A bundle: resources by kind, kinds in plural, as files and `apply` hold them.
 
-use super::{Kind, Spec};
+use super::{Kind, Spec, check};
 use crate::config::{Diagnostic, Node, Value, join, validate_at};
 use serde_json::{Map, Value as Json, json};
 
@@ -20,6 +20,7 @@ pub fn read_bundle(node: &Node) -> Result<Bundle, Vec<Diagnostic>> {
     let outline = json!({"type": "object", "properties": lists, "additionalProperties": false});
     let mut errors = validate_at(node, &outline, "");
     let mut bundle = Bundle::new();
+    let mut sound = Vec::new();
     let mut seen = std::collections::HashMap::new();
     for kind in Kind::ALL {
         let Some(Value::List(items)) = node.get(kind.plural()).map(|n| &n.value) else {
@@ -35,6 +36,7 @@ pub fn read_bundle(node: &Node) -> Result<Bundle, Vec<Diagnostic>> {
                             format!("{} is in the bundle twice, first at {first}", spec.key()),
                         ));
                     }
+                    sound.push((kind, item, pointer.clone()));
                     bundle.push((spec, pointer));
                 }
                 Err(found) => errors.extend(found),
@@ -42,10 +44,13 @@ pub fn read_bundle(node: &Node) -> Result<Bundle, Vec<Diagnostic>> {
         }
     }
     if errors.is_empty() {
-        Ok(bundle)
-    } else {
-        Err(errors)
+        return Ok(bundle);
     }
+    // Nothing will be compiled, so what that would find in the others is found here.
+    for (kind, item, pointer) in sound {
+        errors.extend(check::texts(kind, item, &pointer));
+    }
+    Err(errors)
 }
 
 /// Writes resources as a bundle.

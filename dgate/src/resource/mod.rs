@@ -232,20 +232,15 @@ impl Spec {
     /// Reads one resource. Pointers of errors start with `prefix`.
     ///
     /// # Errors
-    /// Everything that is wrong with it by itself: what its schema finds, and what its texts do not say rightly.
+    /// What its schema finds; then also what is wrong with its texts, which otherwise is found when it is compiled,
+    /// together with everything that needs other resources.
     pub fn read(kind: Kind, node: &Node, prefix: &str) -> Result<Self, Vec<Diagnostic>> {
-        let mut errors = check::texts(kind, node, prefix);
-        match Self::typed(kind, node, prefix) {
-            Ok((spec, found)) if errors.is_empty() && found.is_empty() => Ok(spec),
-            Ok((_, found)) => {
-                errors.extend(found);
-                Err(errors)
-            }
-            Err(mut found) => {
-                found.extend(errors);
-                Err(found)
-            }
-        }
+        let mut errors = match Self::typed(kind, node, prefix) {
+            Ok((spec, found)) if found.is_empty() => return Ok(spec),
+            Ok((_, found)) | Err(found) => found,
+        };
+        errors.extend(check::texts(kind, node, prefix));
+        Err(errors)
     }
 
     /// Takes up a resource that was read before, perhaps by another release. What has become wrong with its texts is
@@ -345,8 +340,12 @@ impl Spec {
         }
         match Self::read(key.kind, &node, "") {
             Ok(spec) if errors.is_empty() => Ok(spec),
-            read => {
-                errors.extend(read.err().into_iter().flatten());
+            Ok(_) => {
+                errors.extend(check::texts(key.kind, &node, ""));
+                Err(errors)
+            }
+            Err(found) => {
+                errors.extend(found);
                 Err(errors)
             }
         }

@@ -7,8 +7,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 /// What sensitive values are digested with for the state hash, so that nobody can try guesses against it.
 #[derive(Clone, Default)]
@@ -80,9 +79,13 @@ impl Stored {
     }
 }
 
-/// RFC 3339, as all timestamps are written.
+/// RFC 3339 to the millisecond, as all timestamps are written: of one length, so that they sort as texts.
 pub(crate) fn rfc3339(time: OffsetDateTime) -> String {
-    time.format(&Rfc3339).unwrap_or_default()
+    let time = time.to_offset(UtcOffset::UTC);
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, milli) = time.to_hms_milli();
+    let month = u8::from(month);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
 }
 
 impl State {

@@ -252,3 +252,72 @@ async fn traffic_sees_a_change_at_once_and_requests_in_flight_finish_on_the_old(
     conn.send("GET /x HTTP/1.1\r\nHost: h\r\n\r\n").await;
     assert_eq!(conn.read_response().await.json()["server"], "new");
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_texts_is_told_with_what_is_wrong_with_types_and_with_references() {
+    let gateway = gateway();
+    let texts = json!({
+        "services": [{"name": "a", "urls": ["nope", {"url": "ftp://x", "weight": 1}], "retry": {"methods": ["get"]}}],
+        "routes": [{"name": "r", "paths": ["/ok", "/{"], "methods": ["G T"], "headers": {"x y": "1"},
+            "query": {"q": "/(/"}, "service": "ghost"}],
+        "domains": [{"name": "d", "patterns": ["a b"]}],
+    });
+    let found = [
+        "/domains/0/patterns/0",
+        "/routes/0/headers/x y",
+        "/routes/0/methods/0",
+        "/routes/0/paths/1",
+        "/routes/0/query/q",
+        "/services/0/retry/methods/0",
+        "/services/0/urls/0",
+        "/services/0/urls/1",
+    ];
+    let told = async |bundle: Value| {
+        let answer = gateway.admin("POST", "/api/v1/apply", Some(bundle)).await;
+        let problem = problem(&answer, 422, "invalid");
+        let mut all: Vec<(String, String)> = problem["errors"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| {
+                (
+                    e["pointer"].as_str().unwrap().to_owned(),
+                    e["detail"].as_str().unwrap().to_owned(),
+                )
+            })
+            .collect();
+        all.sort();
+        all
+    };
+    // By themselves, with a reference that leads nowhere.
+    let mut alone = told(texts.clone()).await;
+    let (ghost, _) = alone.remove(5);
+    assert_eq!(ghost, "/routes/0/service");
+    assert!(
+        alone.iter().map(|(pointer, _)| pointer).eq(found),
+        "{alone:?}"
+    );
+    // Beside a wrong type, in another resource or in the same: the same words.
+    for at in [
+        (
+            "services",
+            json!({"name": "b", "urls": ["http://a"], "protocol": "x"}),
+        ),
+        ("modules", json!({"name": "b"})),
+    ] {
+        let mut bundle = texts.clone();
+        match bundle[at.0].as_array_mut() {
+            Some(items) => items.push(at.1),
+            None => bundle[at.0] = json!([at.1]),
+        }
+        bundle["routes"][0]["strip_path"] = json!("yes");
+        let mut all = told(bundle).await;
+        all.retain(|one| {
+            !["protocol", "source", "strip_path"]
+                .iter()
+                .any(|other| one.0.ends_with(other))
+        });
+        all.retain(|one| !one.0.starts_with("/modules"));
+        assert_eq!(all, alone);
+    }
+}

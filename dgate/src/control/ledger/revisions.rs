@@ -3,7 +3,7 @@
 use super::record::Record;
 use super::{Ledger, LedgerError, layout, to_bytes};
 use crate::control::Change;
-use crate::resource::{Key, Kind, Spec, State};
+use crate::resource::{Key, Kind, Spec, State, rfc3339};
 use crate::store::Batch;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -57,12 +57,14 @@ struct ChangeRecord {
 impl Revision {
     /// As lists show it.
     pub fn to_json(&self) -> Json {
-        json!(self)
+        let mut json = json!(self);
+        json["created_at"] = rfc3339(self.created_at).into();
+        json
     }
 
     /// With the declared fields of each resource before and after; sensitive ones are never among them.
     pub fn with_changes(&self, changes: &[Changed]) -> Json {
-        let mut whole = json!(self);
+        let mut whole = self.to_json();
         let shown = |changed: &Changed| {
             let spec = |spec: &Option<Spec>| spec.as_ref().map(Spec::to_json);
             let mut json = changed.change.to_json();
