@@ -2,7 +2,8 @@
 
 use super::bridge::body::{BodyCell, Spare};
 use super::bridge::context::Context;
-use super::bridge::request::{Replaced, Request as JsRequest};
+use super::bridge::instance;
+use super::bridge::request::{Incoming, Replaced, Request as JsRequest};
 use super::bridge::response::{Response as JsResponse, class_of, of_value};
 use super::invocation::Invocation;
 use super::module::{Hook, JsModule};
@@ -81,16 +82,14 @@ impl Head {
     }
 
     /// The request as a later hook sees it: its body is gone.
-    fn seen<'js>(self, ctx: &Ctx<'js>) -> rquickjs::Result<Class<'js, JsRequest<'js>>> {
-        let headers = Arc::unwrap_or_clone(self.headers);
-        let request = JsRequest::incoming(
-            self.method,
-            self.uri,
-            headers,
-            self.https,
-            BodyCell::default(),
-        );
-        Class::instance(ctx.clone(), request)
+    fn seen(self) -> Incoming {
+        Incoming {
+            method: self.method,
+            uri: self.uri,
+            headers: self.headers,
+            https: self.https,
+            body: None,
+        }
     }
 }
 
@@ -144,22 +143,27 @@ impl JsModule {
         ctx: &Exchange,
         hook: Hook,
         told: Option<Told>,
-        begin: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
+        begin: impl for<'js> FnOnce(&Vm<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
         convert: impl for<'js> FnOnce(&Ran<'_, 'js>, Value<'js>) -> rquickjs::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
         let meta = &self.0.meta;
         let call = Call::new(meta.clone(), ctx.clone());
         let mut invocation = Invocation::new(self.slot(ctx)?, call.clone());
+        if self.0.isolation == Isolation::Thread {
+            // It may have to wait for a thread.
+            invocation.begin();
+        }
         let (place, one, two) = (self.0.place, call.clone(), call.clone());
         let work = async move {
             let result = invocation
                 .run(
                     move |ctx, vm| {
-                        let Given { request, response } = begin(ctx)?;
-                        let context = Context::new(one.clone(), request, response);
-                        let context = Class::instance(ctx.clone(), context)?;
+                        let Given { request, response } = begin(vm)?;
+                        let id = one.id;
+                        let context = Context::new(one, request, response);
+                        let context = instance(vm, |known| &known.context, context)?;
                         let function = function(ctx, vm, place, hook)?;
-                        vm.contexts.borrow_mut().insert(one.id, context.clone());
+                        vm.contexts.borrow_mut().insert(id, context.clone());
                         match told {
                             Some(told) => function.call((context, told.into_value(ctx)?)),
                             None => function.call((context,)),
@@ -168,7 +172,7 @@ impl JsModule {
                     move |ctx, vm, value| {
                         let context = vm.contexts.borrow_mut().remove(&two.id);
                         let context = context.ok_or(rquickjs::Error::Unknown)?;
-                        context.borrow().store_state(ctx)?;
+                        Context::store_state(&context, ctx)?;
                         let ran = Ran {
                             ctx,
                             vm,
@@ -192,8 +196,17 @@ impl JsModule {
 
 /// What a hook finds in its context.
 struct Given<'js> {
-    request: Option<Class<'js, JsRequest<'js>>>,
+    request: Option<Incoming>,
     response: Option<Class<'js, JsResponse<'js>>>,
+}
+
+impl Given<'_> {
+    fn request(request: Option<Incoming>) -> Self {
+        Self {
+            request,
+            response: None,
+        }
+    }
 }
 
 /// A hook that has run.
@@ -220,13 +233,17 @@ impl<'js> Ran<'_, 'js> {
         if class_of(&value).is_some() {
             return self.reply(value).map(Modified::Reply);
         }
-        let context = self.context.borrow();
-        let given = context.given().ok_or(rquickjs::Error::Unknown)?;
+        let mut context = self.context.borrow_mut();
         let returned = value.as_object().and_then(Class::<JsRequest>::from_object);
         let chosen = match returned {
             Some(request) => request,
             None if value.is_undefined() || value.is_null() => {
-                context.request_in_place().ok_or(rquickjs::Error::Unknown)?
+                if let (false, Some(untouched)) = (self.keep, context.untouched()) {
+                    let (headers, body) = untouched.take();
+                    return Ok(Modified::Same(headers, body.unwrap_or_else(Body::empty)));
+                }
+                let request = context.request_in_place(self.vm)?;
+                request.ok_or(rquickjs::Error::Unknown)?
             }
             None => {
                 return Err(
@@ -234,6 +251,7 @@ impl<'js> Ran<'_, 'js> {
                 );
             }
         };
+        let given = context.given(self.vm)?.ok_or(rquickjs::Error::Unknown)?;
         if chosen == given {
             let (headers, body) = chosen
                 .borrow_mut()
@@ -343,22 +361,19 @@ impl Hooks for JsModule {
                 ctx.vars().insert(Head::of(&parts, ctx));
             }
             let (cell, spare) = Spare::of(body);
-            let (method, uri) = (parts.method.clone(), parts.uri.clone());
-            let headers = std::mem::take(&mut parts.headers);
-            let https = https(ctx, &uri);
+            let incoming = Incoming {
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                headers: Arc::new(std::mem::take(&mut parts.headers)),
+                https: https(ctx, &parts.uri),
+                body: Some(cell),
+            };
             let modified = self
                 .invoke(
                     ctx,
                     Hook::RequestModifier,
                     None,
-                    move |ctx| {
-                        let cell = BodyCell::spared(cell);
-                        let request = JsRequest::incoming(method, uri, headers, https, cell);
-                        Ok(Given {
-                            request: Some(Class::instance(ctx.clone(), request)?),
-                            response: None,
-                        })
-                    },
+                    move |_| Ok(Given::request(Some(incoming))),
                     |ran, value| ran.request(value),
                 )
                 .await;
@@ -382,18 +397,13 @@ impl Hooks for JsModule {
     }
 
     async fn fetch_upstream(&self, ctx: &Exchange, head: &Parts) -> Flow<Option<Target>> {
-        let head = Head::of(head, ctx);
+        let seen = Head::of(head, ctx).seen();
         let chosen = self
             .invoke(
                 ctx,
                 Hook::FetchUpstream,
                 None,
-                move |ctx| {
-                    Ok(Given {
-                        request: Some(head.seen(ctx)?),
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(Some(seen))),
                 |ran, value| ran.target(value),
             )
             .await;
@@ -405,21 +415,19 @@ impl Hooks for JsModule {
 
     async fn request_handler(&self, ctx: &Exchange, req: Request) -> Flow<Response> {
         let (parts, body) = req.into_parts();
-        let https = https(ctx, &parts.uri);
+        let incoming = Incoming {
+            https: https(ctx, &parts.uri),
+            method: parts.method,
+            uri: parts.uri,
+            headers: Arc::new(parts.headers),
+            body: Some(Spare::of(body).0),
+        };
         let answer = self
             .invoke(
                 ctx,
                 Hook::RequestHandler,
                 None,
-                move |ctx| {
-                    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-                    let body = BodyCell::native(body);
-                    let request = JsRequest::incoming(method, uri, headers, https, body);
-                    Ok(Given {
-                        request: Some(Class::instance(ctx.clone(), request)?),
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(Some(incoming))),
                 |ran, value| ran.reply(value),
             )
             .await;
@@ -437,11 +445,11 @@ impl Hooks for JsModule {
                 ctx,
                 Hook::ResponseModifier,
                 None,
-                move |ctx| {
+                move |vm| {
                     let response = JsResponse::given(status, headers, BodyCell::spared(cell));
                     Ok(Given {
-                        request: head.map(|h| h.seen(ctx)).transpose()?,
-                        response: Some(Class::instance(ctx.clone(), response)?),
+                        response: Some(instance(vm, |known| &known.response, response)?),
+                        ..Given::request(head.map(Head::seen))
                     })
                 },
                 |ran, value| ran.response(value),
@@ -481,12 +489,7 @@ impl Hooks for JsModule {
                 ctx,
                 Hook::ErrorHandler,
                 Some(told),
-                move |ctx| {
-                    Ok(Given {
-                        request: head.map(|h| h.seen(ctx)).transpose()?,
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(head.map(Head::seen))),
                 |ran, value| match class_of(&value) {
                     Some(_) => ran.reply(value).map(Some),
                     None if value.is_undefined() || value.is_null() => Ok(None),

@@ -23,9 +23,11 @@ type Operation = Pin<Box<dyn Future<Output = (u64, Outcome)> + Send>>;
 pub(super) struct Invocation {
     slot: Arc<Slot>,
     call: Arc<Call>,
-    operations: FuturesUnordered<Operation>,
+    /// Made with the first operation: most hooks have none.
+    operations: Option<FuturesUnordered<Operation>>,
     started: Vec<Started>,
-    begun: Instant,
+    /// When it began; a clock is asked once something is waited for.
+    begun: Option<Instant>,
     wall: Option<Pin<Box<Sleep>>>,
 }
 
@@ -38,9 +40,9 @@ impl Invocation {
         Self {
             slot,
             call,
-            operations: FuturesUnordered::new(),
+            operations: None,
             started: Vec::new(),
-            begun: Instant::now(),
+            begun: None,
             wall: None,
         }
     }
@@ -100,7 +102,8 @@ impl Invocation {
             self.take_started();
             let mut ready = Vec::new();
             while ready.len() < BATCH
-                && let Poll::Ready(Some(end)) = self.operations.poll_next_unpin(cx)
+                && let Some(operations) = &mut self.operations
+                && let Poll::Ready(Some(end)) = operations.poll_next_unpin(cx)
             {
                 ready.push(end);
             }
@@ -132,15 +135,32 @@ impl Invocation {
     }
 
     fn take_started(&mut self) {
-        for (id, work) in self.started.drain(..) {
-            self.operations
-                .push(Box::pin(async move { (id, work.await) }));
+        if self.started.is_empty() {
+            return;
         }
+        let operations = self.operations.get_or_insert_default();
+        for (id, work) in self.started.drain(..) {
+            operations.push(Box::pin(async move { (id, work.await) }));
+        }
+    }
+
+    fn has_operations(&self) -> bool {
+        self.operations.as_ref().is_some_and(|all| !all.is_empty())
+    }
+
+    /// The wall limit counts from here at the latest.
+    pub(super) fn begin(&mut self) -> Instant {
+        // What came before was spent in the engine.
+        let spent = Duration::from_nanos(self.call.spent.load(Relaxed));
+        *self.begun.get_or_insert_with(|| {
+            let now = Instant::now();
+            now.checked_sub(spent).unwrap_or(now)
+        })
     }
 
     /// Ready when the invocation has had its time. The timer exists only once something is waited for.
     fn poll_wall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = self.begun + self.call.module.limits.wall;
+        let end = self.begin() + self.call.module.limits.wall;
         let wall = self
             .wall
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));
@@ -151,7 +171,7 @@ impl Invocation {
     /// does what other requests in the slot may wait for. The rest is cancelled.
     pub(super) fn finish(mut self) {
         self.take_started();
-        let shared = self.slot.in_flight.load(Relaxed) > 1 && !self.operations.is_empty();
+        let shared = self.slot.in_flight.load(Relaxed) > 1 && self.has_operations();
         if self.call.background.load(Relaxed) == 0 && !shared {
             return;
         }
@@ -176,9 +196,7 @@ impl Invocation {
     }
 
     fn is_idle(&self) -> bool {
-        self.call.background.load(Relaxed) == 0
-            && self.operations.is_empty()
-            && self.started.is_empty()
+        self.call.background.load(Relaxed) == 0 && !self.has_operations() && self.started.is_empty()
     }
 }
 
@@ -243,8 +261,8 @@ impl Drop for Invocation {
         if let Some(outside) = &self.call.module.services.outside {
             outside.ended();
         }
-        let waits = !self.operations.is_empty() || !self.started.is_empty();
-        self.operations.clear();
+        let waits = self.has_operations() || !self.started.is_empty();
+        self.operations = None;
         self.started.clear();
         if !waits && !self.call.registered.load(Relaxed) {
             return;

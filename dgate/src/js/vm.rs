@@ -6,6 +6,9 @@
 //! invocation polls the future, and enters the engine again to settle the promise.
 
 use super::bridge::context::Context;
+use super::bridge::headers::Headers;
+use super::bridge::request::Request;
+use super::bridge::response::Response;
 use super::module::Meta;
 use super::raw;
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use dgate_core::{Error, Exchange};
 use futures_util::future::{AbortHandle, BoxFuture};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use rquickjs::class::JsClass;
 use rquickjs::function::Constructor;
 use rquickjs::runtime::UserDataGuard;
 use rquickjs::{
@@ -20,7 +24,7 @@ use rquickjs::{
     Result, Value,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -121,6 +125,7 @@ pub(crate) enum Outcome {
     Bytes(Bytes),
     Buffer(Bytes),
     Text(String),
+    /// JSON that is read in the engine.
     Json(Bytes),
     Bool(bool),
     Answer(Box<super::lib::fetch::Answer>),
@@ -245,6 +250,11 @@ pub(crate) struct Glue<'js> {
     pub(crate) search_params: Constructor<'js>,
     pub(crate) readable: Constructor<'js>,
     pub(crate) abort_signal: Constructor<'js>,
+    /// The prototypes of the classes that requests make objects of.
+    pub(crate) context: Object<'js>,
+    pub(crate) request: Object<'js>,
+    pub(crate) response: Object<'js>,
+    pub(crate) headers: Object<'js>,
 }
 
 impl<'js> Glue<'js> {
@@ -265,9 +275,20 @@ impl<'js> Glue<'js> {
             search_params: globals.get("URLSearchParams")?,
             readable: globals.get("ReadableStream")?,
             abort_signal: globals.get("AbortSignal")?,
+            context: prototype::<Context>(exports.ctx())?,
+            request: prototype::<Request>(exports.ctx())?,
+            response: prototype::<Response>(exports.ctx())?,
+            headers: prototype::<Headers>(exports.ctx())?,
         })
     }
 }
+
+fn prototype<'js, C: JsClass<'js>>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
+    Class::<C>::prototype(ctx)?.ok_or(rquickjs::Error::Unknown)
+}
+
+/// Tables by numbers that count upwards. A `HashMap` with its hash against attackers costs several times as much.
+type ById<T> = BTreeMap<u64, T>;
 
 /// The five hooks of one module, in the order of [`super::module::HOOKS`].
 pub(crate) type HookFunctions<'js> = Vec<Option<Function<'js>>>;
@@ -278,13 +299,13 @@ pub(crate) struct Vm<'js> {
     /// By the module's place in its group.
     pub(crate) hooks: RefCell<Vec<HookFunctions<'js>>>,
     pub(crate) glue: RefCell<Option<Glue<'js>>>,
-    pending: RefCell<HashMap<u64, Pending<'js>>>,
-    pub(crate) settled: RefCell<HashMap<u64, Settled<'js>>>,
+    pending: RefCell<ById<Pending<'js>>>,
+    pub(crate) settled: RefCell<ById<Settled<'js>>>,
     pub(crate) current: RefCell<Option<Arc<Call>>>,
     /// The contexts of hooks that run, by the number of the invocation.
-    pub(crate) contexts: RefCell<HashMap<u64, Class<'js, Context<'js>>>>,
+    pub(crate) contexts: RefCell<ById<Class<'js, Context<'js>>>>,
     /// Invocations whose promises are watched.
-    calls: RefCell<HashMap<u64, Weak<Call>>>,
+    calls: RefCell<ById<Weak<Call>>>,
     pub(crate) outbox: RefCell<Vec<Started>>,
     /// Rejections that nothing handled.
     pub(crate) unhandled: RefCell<Vec<Rejection<'js>>>,
@@ -385,7 +406,7 @@ impl<'js> Vm<'js> {
                 ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(|a| a.into_value())
             }
             Outcome::Text(text) => text.into_js(ctx),
-            Outcome::Json(bytes) => ctx.json_parse(bytes),
+            Outcome::Json(bytes) => super::bridge::from_json(ctx, &bytes),
             Outcome::Answer(answer) => answer.into_value(ctx),
         };
         match value {

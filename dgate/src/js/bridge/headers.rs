@@ -1,8 +1,9 @@
 //! `Headers` (WHATWG Fetch §5.1): names in lower case, values as byte strings.
 
 use super::New;
-use super::request::{FRAMING, unframe};
-use super::text;
+use super::request::{is_framing, unframe};
+use super::{instance, text};
+use crate::js::vm::vm;
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use rquickjs::class::Trace;
 use rquickjs::function::{Constructor, Func, Opt, This};
@@ -250,12 +251,14 @@ pub(super) fn fill<'js>(ctx: &Ctx<'js>, map: &mut HeaderMap, init: &Value<'js>) 
 type Framing = Vec<(HeaderName, HeaderValue)>;
 
 fn framing(map: &HeaderMap) -> Framing {
-    let mut found = Framing::new();
-    for name in &FRAMING {
-        let values = map.get_all(name).into_iter();
-        found.extend(values.map(|value| (name.clone(), value.clone())));
-    }
-    found
+    let fields = map.iter().filter(|(name, _)| is_framing(name));
+    fields.map(|(n, v)| (n.clone(), v.clone())).collect()
+}
+
+/// Whether nothing of the framing has changed.
+fn is_framed(map: &HeaderMap, framing: &Framing) -> bool {
+    let fields = map.iter().filter(|(name, _)| is_framing(name));
+    fields.eq(framing.iter().map(|(name, value)| (name, value)))
 }
 
 /// The headers of a request or response: a map until JavaScript asks for the object.
@@ -272,7 +275,8 @@ impl<'js> HeadersCell<'js> {
         if let Self::Map(map) = self {
             let map = std::mem::take(map);
             let framing = framing(&map);
-            *self = Self::Object(Class::instance(ctx.clone(), Headers { map })?, framing);
+            let object = instance(&*vm(ctx)?, |known| &known.headers, Headers { map })?;
+            *self = Self::Object(object, framing);
         }
         match self {
             Self::Object(object, _) => Ok(object.clone()),
@@ -298,7 +302,9 @@ impl<'js> HeadersCell<'js> {
             Self::Object(_, framing) => Some(std::mem::take(framing)),
         };
         let mut map = self.take(keep);
-        if let Some(framing) = framing {
+        if let Some(framing) = framing
+            && !is_framed(&map, &framing)
+        {
             unframe(&mut map);
             for (name, value) in framing {
                 map.append(name, value);

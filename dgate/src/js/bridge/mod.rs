@@ -8,8 +8,10 @@ pub(super) mod request;
 pub(super) mod response;
 mod text;
 
-pub(super) use text::text;
+pub(super) use text::{from_json, text, to_json};
 
+use crate::js::vm::{Glue, Vm};
+use rquickjs::class::JsClass;
 use rquickjs::function::{FromParam, ParamRequirement, ParamsAccessor};
 use rquickjs::{Class, Ctx, Exception, Object, Result};
 
@@ -42,4 +44,15 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
     headers::install(ctx, native)?;
     body::install(ctx, native)?;
     Ok(())
+}
+
+/// An object of a class whose prototype is in the glue. [`Class::instance`] looks for it in a table each time.
+pub(crate) fn instance<'js, C: JsClass<'js>>(
+    vm: &Vm<'js>,
+    prototype: impl for<'a> Fn(&'a Glue<'js>) -> &'a Object<'js>,
+    value: C,
+) -> Result<Class<'js, C>> {
+    let glue = vm.glue.borrow();
+    let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
+    Class::instance_proto(value, prototype(glue).clone())
 }

@@ -1,6 +1,7 @@
-//! Strings of JavaScript as Rust has them.
+//! Strings of JavaScript as Rust has them, and JSON.
 
-use rquickjs::{Ctx, Error, Function, Object, Result, String as JsString, function::This};
+use rquickjs::{Ctx, Error, Function, Object, Result, String as JsString, Value, function::This};
+use std::borrow::Cow;
 
 /// The text of a string; lone surrogates become U+FFFD, as in every conversion to UTF-8 of the WHATWG texts.
 pub(crate) fn text<'js>(ctx: &Ctx<'js>, string: &JsString<'js>) -> Result<String> {
@@ -14,4 +15,20 @@ pub(crate) fn text<'js>(ctx: &Ctx<'js>, string: &JsString<'js>) -> Result<String
         }
         other => other,
     }
+}
+
+/// `JSON.stringify(value)`; `None` for a value without a JSON form.
+pub(crate) fn to_json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
+    let json = ctx.json_stringify(value)?;
+    json.map(|json| text(ctx, &json)).transpose()
+}
+
+/// `JSON.parse(text)`, of bytes as [`decoded`] reads them.
+pub(crate) fn from_json<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
+    ctx.json_parse(decoded(bytes).as_bytes())
+}
+
+/// UTF-8 with a byte order mark taken off and wrong bytes replaced, as `TextDecoder` does.
+pub(crate) fn decoded(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
 }
