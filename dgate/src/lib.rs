@@ -17,7 +17,7 @@
 //! | 5 | [`resource`] [`config`] | what is declared |
 //! | 6 | `js` | modules in TypeScript and JavaScript |
 //! | 7 | [`snapshot`] | what is compiled and live |
-//! | 8 | [`control`] | the only way to change anything |
+//! | 8 | [`control`] [`store`] | the only way to change anything; where it is kept |
 //! | 9 | `gateway` [`server`] [`admin`] | what answers; listeners and workers; the Admin API |
 //! | 10 | `cli` | the command line |
 
@@ -32,6 +32,7 @@ pub mod js;
 pub mod snapshot;
 
 pub mod control;
+pub mod store;
 
 #[cfg(feature = "admin")]
 pub mod admin;

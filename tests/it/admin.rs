@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+mod auth;
 mod bundles;
+mod openapi;
 mod revisions;
+mod stats;
 
-use dgate_tests::client::{Reply, ask, get};
+use dgate_tests::client::{DEADLINE, Reply, ask, get};
 use dgate_tests::gateway::{TestGateway, call, proxy_to};
 use dgate_tests::process::Process;
 use serde_json::{Value, json};

@@ -61,18 +61,18 @@ fn invalid_resources_end_with_78_at_their_place() {
 }
 
 #[test]
-fn tls_without_files_and_limits_of_zero_are_refused_at_their_place() {
+fn half_a_certificate_and_limits_of_zero_are_refused_at_their_place() {
     let place = Place::new()
         .file(
             "tls.yaml",
-            "version: 1\nproxy:\n  tls: { listen: '127.0.0.1:1' }\n",
+            "version: 1\nproxy:\n  tls: { listen: '127.0.0.1:1', cert_file: a.crt }\n",
         )
         .file(
             "zero.yaml",
             "version: 1\nproxy:\n  limits:\n    max_connections: 0\n",
         );
     for (file, at, what) in [
-        ("tls.yaml", "tls.yaml:3:", "cert_file"),
+        ("tls.yaml", "tls.yaml:3:", "key_file"),
         ("zero.yaml", "zero.yaml:4:", "max_connections"),
     ] {
         let done = place.run(&["check", file]);
@@ -433,6 +433,17 @@ fn help_is_as_the_golden_file_has_it() {
         &["module", "run", "--help"],
         &["module", "test", "--help"],
         &["dev", "--help"],
+        &["list", "--help"],
+        &["get", "--help"],
+        &["put", "--help"],
+        &["delete", "--help"],
+        &["apply", "--help"],
+        &["diff", "--help"],
+        &["revisions", "--help"],
+        &["rollback", "--help"],
+        &["export", "--help"],
+        &["logs", "--help"],
+        &["stats", "--help"],
         &["healthcheck", "--help"],
         &["completions", "--help"],
     ] {

@@ -4,6 +4,7 @@
 mod admin;
 mod ambiguous;
 mod builder;
+mod cli;
 mod config;
 mod connections;
 mod docs;
@@ -22,6 +23,8 @@ mod parity;
 mod routing;
 mod sensitive;
 mod state;
+mod store;
 mod streaming;
+mod tls;
 mod upgrade;
 mod upstream;

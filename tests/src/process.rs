@@ -188,7 +188,11 @@ impl Place {
         }
     }
 
-    fn spawn(&self, args: &[&str], stdout: Stdio) -> Child {
+    /// Starts `dgate` with these arguments, its stderr piped, and leaves the rest to the caller.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn spawn(&self, args: &[&str], stdout: Stdio) -> Child {
         let mut command = Command::new(binary());
         command.args(args).current_dir(self.path()).env_clear();
         command.envs(self.variables.iter().map(|(n, v)| (n, v)));

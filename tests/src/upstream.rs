@@ -299,6 +299,11 @@ impl Origin {
         // Bound here, so that the address is known, and connections queue, before the thread runs.
         let listener = std::net::TcpListener::bind(addr).expect("the address is free");
         let addr = listener.local_addr().expect("the address just bound");
+        // The standard library's backlog of 128 drops connections when thousands come at once, and a dropped one is
+        // tried again only after the gateway's limit of a second.
+        socket2::SockRef::from(&listener)
+            .listen(4096)
+            .expect("a listening socket takes another backlog");
         listener
             .set_nonblocking(true)
             .expect("a fresh socket can be made non-blocking");

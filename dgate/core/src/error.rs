@@ -86,6 +86,8 @@ kinds! {
     BodyTooLarge = 413 "body_too_large" Client "The request body is too large";
     /// The request target is above `max_uri`.
     UriTooLong = 414 "uri_too_long" Client "The request target is too long";
+    /// The connection was not made for this host, whose domain asks for client certificates (RFC 9110 §15.5.20).
+    Misdirected = 421 "misdirected" Client "The request came over a connection that is not for its host";
     /// A limit on requests was reached.
     RateLimited = 429 "rate_limited" Client "Too many requests";
     /// Headers are above `max_header_bytes` or `max_headers`.

@@ -8,6 +8,10 @@
 //! | `dgate_response_bytes_total` | `namespace route` | body bytes sent to clients |
 //! | `dgate_upstream_attempts_total` | `namespace route` | attempts at upstreams beyond the first |
 
+mod tally;
+
+pub use tally::{Counts, Names, Subject, Tally, since, tallies, tally};
+
 use metrics::{Counter, Histogram, counter, histogram};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -23,6 +27,8 @@ pub struct RouteMetrics {
     duration: OnceLock<Histogram>,
     bytes: OnceLock<Counter>,
     retries: OnceLock<Counter>,
+    service: Arc<str>,
+    tally: OnceLock<Arc<Tally>>,
 }
 
 impl RouteMetrics {
@@ -35,6 +41,11 @@ impl RouteMetrics {
         }
     }
 
+    /// The same for a route to this service.
+    pub fn to_service(self, service: Arc<str>) -> Self {
+        Self { service, ..self }
+    }
+
     /// Notes one answer that has ended.
     pub fn answered(&self, status: http::StatusCode, bytes: u64, latency: Duration) {
         let class = usize::from(status.as_u16() / 100).min(5);
@@ -44,6 +55,9 @@ impl RouteMetrics {
         self.duration
             .get_or_init(|| histogram!("dgate_request_duration_seconds", "namespace" => self.namespace.to_string(), "route" => self.route.to_string()))
             .record(latency.as_secs_f64());
+        self.tally
+            .get_or_init(|| tally(Subject::Route, &self.namespace, &self.route, &self.service))
+            .answered(status, latency);
         if bytes > 0 {
             self.bytes
                 .get_or_init(|| counter!("dgate_response_bytes_total", "namespace" => self.namespace.to_string(), "route" => self.route.to_string()))

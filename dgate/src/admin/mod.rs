@@ -1,40 +1,61 @@
 //! The Admin API: floor 9. Everything goes through [`Control`](crate::control::Control); nothing here keeps state.
 
+mod access;
+mod audit;
+mod auth;
+mod listener;
 mod logs;
 mod metrics;
+mod openapi;
 mod problem;
 mod resources;
 mod revisions;
+mod stats;
 
 #[cfg(feature = "cli")]
 pub use logs::LogLayer;
 pub use logs::LogRing;
 pub use metrics::Metrics;
+pub use openapi::openapi;
 
-use crate::config::{AdminConfig, ListenAddr};
+use crate::config::{
+    AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, Diagnostic, ListenAddr, Span,
+};
 use crate::gateway::{DGate, StartError};
+use access::{Policy, allowed, authenticated, wrong};
 use arc_swap::ArcSwap;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
+use listener::{Listener, Peer};
 use problem::Refusal;
 use serde_json::json;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// An Admin API to open beside a gateway, on loopback only: it has no authentication yet.
+/// An Admin API to open beside a gateway; on loopback only, unless callers must say who they are.
+///
+/// ```
+/// use dgate::Admin;
+///
+/// let admin = Admin::on("0.0.0.0:9080").token("a secret of 16 characters or more");
+/// assert!(!format!("{admin:?}").contains("secret"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Admin {
     address: String,
     config: AdminConfig,
     logs: LogRing,
+    /// The configuration file, for what is wrong with what it says.
+    source: Option<PathBuf>,
 }
 
 impl Admin {
@@ -44,7 +65,29 @@ impl Admin {
             address: address.into(),
             config: AdminConfig::default(),
             logs: LogRing::default(),
+            source: None,
         }
+    }
+
+    /// Answers only who brings this key, as a bearer token or in `X-DGate-Key`; of 16 characters or more.
+    pub fn token(self, key: impl Into<String>) -> Self {
+        let keys = vec![AdminKey::new("admin", key)];
+        self.auth(AdminAuth::Key { keys })
+    }
+
+    /// Answers only who says who they are, in this way.
+    pub fn auth(mut self, auth: AdminAuth) -> Self {
+        self.config.auth = auth;
+        self
+    }
+
+    /// Speaks HTTPS, with a certificate chain and its key from PEM files.
+    pub fn tls(mut self, cert_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
+        self.config.tls = Some(AdminTlsConfig {
+            cert_file: cert_file.into(),
+            key_file: key_file.into(),
+        });
+        self
     }
 
     /// Answers only these networks.
@@ -71,19 +114,35 @@ impl Admin {
         self
     }
 
-    /// As a configuration says.
-    pub(crate) fn configured(address: ListenAddr, config: AdminConfig) -> Self {
+    /// As a configuration says; its files are relative to `base`.
+    pub(crate) fn configured(
+        address: ListenAddr,
+        mut config: AdminConfig,
+        base: &Path,
+        source: Option<&Path>,
+    ) -> Self {
+        if let Some(tls) = &mut config.tls {
+            tls.cert_file = base.join(&tls.cert_file);
+            tls.key_file = base.join(&tls.key_file);
+        }
         Self {
             address: address.to_string(),
             config,
             logs: LogRing::default(),
+            source: source.map(Path::to_owned),
         }
+    }
+
+    /// Finds what is wrong with it that no schema can say. Opens nothing.
+    pub(crate) fn check(&self) -> Result<(), StartError> {
+        Policy::new(self.config.clone(), None, self.source.as_deref()).map(drop)
     }
 
     /// Opens it.
     ///
     /// # Errors
-    /// An address that is none, is not on loopback, or cannot be bound.
+    /// An address that is none or cannot be bound, or that is beyond loopback without authentication; files that
+    /// cannot be read.
     pub async fn start(self, gateway: &DGate) -> Result<Running, StartError> {
         self.start_on(gateway, None).await
     }
@@ -100,11 +159,20 @@ impl Admin {
             source: std::io::Error::new(std::io::ErrorKind::InvalidInput, text),
         };
         let address: ListenAddr = self.address.parse().map_err(|e| invalid(format!("{e}")))?;
-        if !address.is_loopback() {
-            return Err(invalid(
-                "an Admin API without authentication listens on loopback only".to_owned(),
-            ));
+        let policy = Policy::new(self.config, None, self.source.as_deref())?;
+        let exposed = || {
+            invalid(
+                "an Admin API without authentication (admin.auth) listens on loopback only"
+                    .to_owned(),
+            )
+        };
+        if policy.auth.is_none() && !address.is_loopback() {
+            return Err(exposed());
         }
+        let tls = match &policy.config.tls {
+            Some(tls) => Some(keys(tls).map_err(|e| invalid(format!("admin.tls: {e}")))?),
+            None => None,
+        };
         let io = |source| StartError::Io {
             what: what.clone(),
             source,
@@ -117,18 +185,26 @@ impl Admin {
         };
         let listener = listener.map_err(io)?;
         let address = listener.local_addr().map_err(io)?;
+        // One that was inherited may be bound elsewhere than it was asked for.
+        if policy.auth.is_none() && !address.ip().to_canonical().is_loopback() {
+            return Err(exposed());
+        }
+        // Counting begins with the gateway, not with its first request.
+        dgate_core::metrics::since();
         let status = Arc::new(Status::default());
-        let config = Arc::new(ArcSwap::from_pointee(self.config));
+        let policy = Arc::new(ArcSwap::from_pointee(policy));
         let (open, closed) = watch::channel(());
         let shared = Shared {
             gateway: gateway.clone(),
             status: status.clone(),
-            config: config.clone(),
+            policy: policy.clone(),
+            refusals: Arc::default(),
             metrics: Metrics::install(),
             logs: self.logs,
             closed,
         };
-        let app = router(shared).into_make_service_with_connect_info::<SocketAddr>();
+        let app = router(shared).into_make_service_with_connect_info::<Peer>();
+        let listener = Listener::new(listener, tls);
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, app).await {
                 tracing::error!(%error, "the Admin API ended");
@@ -137,7 +213,7 @@ impl Admin {
         Ok(Running {
             address,
             status,
-            config,
+            policy,
             task,
             _open: open,
         })
@@ -148,7 +224,7 @@ impl Admin {
 pub struct Running {
     address: SocketAddr,
     status: Arc<Status>,
-    config: Arc<ArcSwap<AdminConfig>>,
+    policy: Arc<ArcSwap<Policy>>,
     task: JoinHandle<()>,
     /// Answers that have no end of their own end with it.
     _open: watch::Sender<()>,
@@ -168,15 +244,46 @@ impl Running {
         self.status.draining.store(true, Relaxed);
     }
 
-    /// Takes over another configuration, all but the address, for calls that begin from now on.
-    pub(crate) fn set_config(&self, config: AdminConfig) {
-        self.config.store(Arc::new(config));
+    /// Compiles another configuration of the file `source`, to be taken over with [`Self::set_policy`].
+    ///
+    /// # Errors
+    /// What is wrong with it; also when it would open a listener beyond loopback to everyone.
+    pub(crate) fn policy(
+        &self,
+        config: AdminConfig,
+        source: Option<&Path>,
+    ) -> Result<Policy, StartError> {
+        let policy = Policy::new(config, Some(&self.policy.load()), source)?;
+        if policy.auth.is_none() && !self.address.ip().to_canonical().is_loopback() {
+            let detail = format!(
+                "the Admin API listens on {} until a restart, beyond loopback, and needs authentication there",
+                self.address
+            );
+            let found = Diagnostic::new("/admin/auth", Span::NONE, detail);
+            return Err(wrong(source, vec![found]).into());
+        }
+        Ok(policy)
+    }
+
+    /// Takes over another configuration, all but the listener, for calls that begin from now on.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
     }
 
     /// Says how the last reload of the configuration file went.
     pub fn set_reload(&self, result: Result<(), String>) {
         *self.status.reload.lock() = result.err();
     }
+}
+
+#[cfg(feature = "tls")]
+fn keys(tls: &AdminTlsConfig) -> Result<listener::Tls, dgate_core::BoxError> {
+    Ok(crate::server::TlsKeys::read(&tls.cert_file, &tls.key_file)?.config())
+}
+
+#[cfg(not(feature = "tls"))]
+fn keys(_: &AdminTlsConfig) -> Result<listener::Tls, dgate_core::BoxError> {
+    Err("this build has no TLS: build with feature `tls`".into())
 }
 
 impl Drop for Running {
@@ -195,7 +302,8 @@ struct Status {
 struct Shared {
     gateway: DGate,
     status: Arc<Status>,
-    config: Arc<ArcSwap<AdminConfig>>,
+    policy: Arc<ArcSwap<Policy>>,
+    refusals: Arc<audit::Refusals>,
     metrics: Metrics,
     logs: LogRing,
     closed: Closed,
@@ -205,9 +313,11 @@ fn router(shared: Shared) -> Router {
     let api = Router::new()
         .route("/apply", post(resources::apply))
         .route("/export", get(resources::export))
+        .route("/rollback", post(revisions::rollback))
         .route("/schema/{kind}", get(resources::schema))
         .route("/plugin", get(resources::plugins))
         .route("/logs", get(logs::logs))
+        .route("/stats", get(stats::stats))
         .route("/revision", get(revisions::list))
         .route("/revision/{id}", get(revisions::one))
         .route("/{kind}", get(resources::list))
@@ -238,18 +348,22 @@ fn router(shared: Shared) -> Router {
     Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(metrics::render))
+        .route("/openapi.json", get(openapi::render))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .fallback(async || Refusal::not_found("there is no such call").into_response())
+        // outermost: who may call at all; then who calls
+        .layer(middleware::from_fn_with_state(
+            shared.clone(),
+            authenticated,
+        ))
         .layer(middleware::from_fn_with_state(shared.clone(), allowed))
         .with_state(shared)
 }
 
 /// Refuses writes in `watch_only`, and tells every caller the revision.
 async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Response {
-    if shared.config.load().watch_only
-        && !matches!(*req.method(), Method::GET | Method::HEAD | Method::OPTIONS)
-    {
+    if shared.policy.load().config.watch_only && audit::is_write(req.method()) {
         return Refusal::new(
             StatusCode::FORBIDDEN,
             "watch_only",
@@ -264,57 +378,6 @@ async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Respon
         .entry("x-dgate-revision")
         .or_insert_with(|| HeaderValue::from(revision));
     response
-}
-
-/// Refuses peers outside `admin.allow`, and requests that a browser sends for another site: with no
-/// authentication on loopback, a web page could otherwise configure the gateway (DNS rebinding included).
-async fn allowed(
-    State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut req: Request,
-    next: Next,
-) -> Response {
-    let config = shared.config.load_full();
-    let allow: &[IpNet] = &config.allow;
-    if !allow.is_empty()
-        && !allow
-            .iter()
-            .any(|net| net.contains(&peer.ip().to_canonical()))
-    {
-        return Refusal::new(
-            StatusCode::FORBIDDEN,
-            "forbidden",
-            "this address is not in admin.allow",
-        )
-        .into_response();
-    }
-    if req.headers().contains_key(http::header::ORIGIN) || !host_is_local(&req) {
-        return Refusal::new(
-            StatusCode::FORBIDDEN,
-            "cross_origin",
-            "the Admin API does not answer web pages",
-        )
-        .into_response();
-    }
-    DefaultBodyLimit::max(config.max_body.as_usize()).apply(&mut req);
-    next.run(req).await
-}
-
-/// Whether the request names this machine: an IP address or `localhost`.
-fn host_is_local(req: &Request) -> bool {
-    let Some(host) = req
-        .headers()
-        .get(http::header::HOST)
-        .and_then(|h| h.to_str().ok())
-    else {
-        return true;
-    };
-    let bare = match host.rsplit_once(':') {
-        Some((bare, port)) if port.bytes().all(|b| b.is_ascii_digit()) => bare,
-        _ => host,
-    };
-    let bare = bare.trim_start_matches('[').trim_end_matches(']');
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok()
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {

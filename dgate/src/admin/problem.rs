@@ -76,7 +76,7 @@ impl From<Rejection> for Refusal {
                 "precondition_failed",
                 detail,
             ),
-            Rejection::NotFound(_) => Self::not_found(detail),
+            Rejection::NotFound(_) | Rejection::NoRevision(_) => Self::not_found(detail),
             Rejection::Referenced { by, .. } => {
                 let by: Vec<_> = by
                     .iter()

@@ -1,9 +1,10 @@
 //! The calls on resources: lists, single ones, bundles.
 
 use super::Shared;
+use super::auth::author;
 use super::problem::Refusal;
 use crate::config::{Format, Node, parse};
-use crate::control::{Applied, ChangeSet, Options};
+use crate::control::{Applied, ChangeSet, Control, Options, Rejection};
 use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
@@ -124,7 +125,10 @@ fn get(shared: &Shared, path: &[String]) -> Answer {
 }
 
 /// What is sent, as a tree: JSON, or YAML when the content type says so.
-fn body(headers: &HeaderMap, bytes: Result<Bytes, BytesRejection>) -> Result<Node, Refusal> {
+pub(super) fn body(
+    headers: &HeaderMap,
+    bytes: Result<Bytes, BytesRejection>,
+) -> Result<Node, Refusal> {
     let bytes = bytes.map_err(|e| match e.into_response().status() {
         StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -176,20 +180,21 @@ fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
     Ok(options)
 }
 
-/// Applies off the runtime: compiling takes its time.
 async fn commit(shared: &Shared, change: ChangeSet, options: Options) -> Result<Applied, Refusal> {
+    let change = ChangeSet {
+        author: author(),
+        ..change
+    };
+    change_by(shared, move |control| control.apply(change, &options)).await
+}
+
+/// Changes something off the runtime: compiling takes its time.
+pub(super) async fn change_by(
+    shared: &Shared,
+    change: impl FnOnce(&Control) -> Result<Applied, Rejection> + Send + 'static,
+) -> Result<Applied, Refusal> {
     let control = shared.gateway.control().clone();
-    let applied = tokio::task::spawn_blocking(move || {
-        control.apply(
-            ChangeSet {
-                author: "admin".to_owned(),
-                ..change
-            },
-            &options,
-        )
-    })
-    .await;
-    match applied {
+    match tokio::task::spawn_blocking(move || change(&control)).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(_) => Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,

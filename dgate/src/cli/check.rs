@@ -1,6 +1,7 @@
 //! `dgate check`: configuration files, bundles and modules, offline.
 
 use super::INVALID;
+use crate::admin::Admin;
 use crate::config::{self, Environment, Node};
 use crate::gateway::{DGate, Declared, StartError, apply_bundle};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,10 @@ fn check(file: &Path) -> Result<Warnings, StartError> {
         check_bundle(file, tree, &environment)?
     } else {
         let loaded = config::check(file, tree, &environment)?;
+        if let crate::config::Limit::Of(address) = loaded.config.admin.listen {
+            let config = loaded.config.admin.clone();
+            Admin::configured(address, config, &loaded.base_dir, Some(file)).check()?;
+        }
         // Compiles everything as `serve` would, and opens nothing.
         DGate::builder().loaded(loaded).build_now()?
     };

@@ -1,6 +1,7 @@
 //! The command line: floor 10. Data goes to stdout, everything else to stderr.
 
 mod check;
+mod client;
 mod demo;
 #[cfg(feature = "js")]
 mod dev;
@@ -57,6 +58,8 @@ enum Command {
     /// told what a module threw.
     #[cfg(feature = "js")]
     Dev(dev::Dev),
+    #[command(flatten)]
+    Client(client::Command),
     /// Ask a running gateway whether it is ready; exit code 0 or 1
     Healthcheck(healthcheck::Healthcheck),
     /// Print the completion script of a shell
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Module { command } => command.run(),
         #[cfg(feature = "js")]
         Command::Dev(dev) => dev.run(),
+        Command::Client(command) => command.run(),
         Command::Healthcheck(healthcheck) => healthcheck.run(),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "dgate", &mut std::io::stdout());
@@ -98,5 +102,15 @@ fn complain(what: &str, hint: Option<&str>) {
     eprintln!("dgate: {what}");
     if let Some(hint) = hint {
         eprintln!("hint: {hint}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_options_of_no_command_contradict_each_other() {
+        Cli::command().debug_assert();
     }
 }

@@ -4,7 +4,8 @@ use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, LogRing, Running};
 use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
 use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle};
-use crate::server::{Inherited, Listen, Server};
+use crate::server::{DefaultCertificate, Inherited, Listen, Server, TlsKeys};
+use dgate_core::BoxError;
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -59,7 +60,7 @@ impl Serve {
                 None => tracing::info!("{note}"),
             }
         }
-        let base = loaded.base_dir.clone();
+        let (base, source) = (loaded.base_dir.clone(), loaded.source.clone());
         let mut applied = loaded.resources.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
@@ -79,12 +80,14 @@ impl Serve {
         let mut inherited = Inherited::of_process();
         let admin = match config.admin.listen {
             Limit::Of(address) => {
+                let admin =
+                    Admin::configured(address, config.admin.clone(), &base, source.as_deref());
+                admin.check()?;
                 let listener = match inherited.take(address.get()) {
                     Some(listener) => listener,
                     None => std::net::TcpListener::bind(address.get())
                         .map_err(StartError::io(format!("Admin API on {address}")))?,
                 };
-                let admin = Admin::configured(address, config.admin.clone());
                 Some((admin.logs(lines), listener))
             }
             Limit::None => None,
@@ -138,9 +141,16 @@ impl Serve {
                 &Environment::of_process(),
                 Path::new(""),
             )?;
+            let policy = match admin {
+                Some(admin) => {
+                    let config = loaded.config.admin.clone();
+                    Some((admin, admin.policy(config, loaded.source.as_deref())?))
+                }
+                None => None,
+            };
             take_over(gateway, server, &loaded, applied)?;
-            if let Some(admin) = admin {
-                admin.set_config(loaded.config.admin);
+            if let Some((admin, policy)) = policy {
+                admin.set_policy(policy);
             }
             Ok(())
         };
@@ -167,6 +177,7 @@ pub(super) fn take_over(
     applied: &mut Option<Node>,
 ) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
+    let keys = default_certificate(&loaded.config, &loaded.base_dir)?;
     // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
     let globals = Settings::globals(&loaded.config);
     let before = gateway
@@ -192,6 +203,11 @@ pub(super) fn take_over(
     }
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);
+    // One that was made at the start stays: it is as good as another.
+    let tls = loaded.config.proxy.tls.as_ref();
+    if keys.is_some() || tls.is_some_and(|tls| !tls.self_signed) {
+        server.set_default_certificate(keys);
+    }
     let listen: Vec<_> = loaded.config.proxy.listen.iter().map(|a| a.get()).collect();
     if !listen
         .iter()
@@ -215,23 +231,39 @@ pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, Sta
         })
         .collect();
     if let Some(tls) = &config.proxy.tls {
-        let keys = match (&tls.cert_file, &tls.key_file) {
-            (Some(cert), Some(key)) => {
-                crate::server::TlsKeys::read(&base.join(cert), &base.join(key))
-            }
-            _ if tls.self_signed => crate::server::TlsKeys::self_signed(),
-            _ => Err("cert_file and key_file are needed, or self_signed".into()),
+        let keys = match default_certificate(config, base)? {
+            None if tls.self_signed => Some(self_signed()?),
+            keys => keys,
         };
-        let keys = keys.map_err(|e| StartError::Io {
-            what: "proxy.tls".to_owned(),
-            source: std::io::Error::new(std::io::ErrorKind::InvalidInput, e.to_string()),
-        })?;
+        let default = DefaultCertificate::new(keys);
         all.extend(tls.listen.iter().map(|a| Listen {
             address: a.get(),
-            tls: Some(keys.clone()),
+            tls: Some(default.clone()),
         }));
     }
     Ok(all)
+}
+
+/// Reads the files of `proxy.tls`.
+fn default_certificate(config: &Config, base: &Path) -> Result<Option<TlsKeys>, StartError> {
+    let files = config.proxy.tls.as_ref();
+    match files.and_then(|tls| tls.cert_file.as_ref().zip(tls.key_file.as_ref())) {
+        Some((cert, key)) => TlsKeys::read(&base.join(cert), &base.join(key))
+            .map(Some)
+            .map_err(unusable),
+        None => Ok(None),
+    }
+}
+
+fn self_signed() -> Result<TlsKeys, StartError> {
+    TlsKeys::self_signed().map_err(unusable)
+}
+
+fn unusable(error: BoxError) -> StartError {
+    StartError::Io {
+        what: "proxy.tls".to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
+    }
 }
 
 /// Says why it does not start: 78 for an invalid configuration, 1 for everything else.

@@ -3,33 +3,19 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use super::Config;
 use super::diagnostic::Diagnostic;
 use super::tree::Node;
-use super::{AdminAuth, Config};
 
 impl Config {
     /// Checks what concerns several fields; `node` is the tree that this configuration came from.
     pub(super) fn check(&self, node: &Node) -> Vec<Diagnostic> {
         let mut errors = Vec::new();
-        self.check_admin(node, &mut errors);
+        self.admin.check(node, &mut errors);
         self.check_tls(node, &mut errors);
         self.check_limits(node, &mut errors);
         self.check_listeners(node, &mut errors);
         errors
-    }
-
-    fn check_admin(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
-        let AdminAuth::None {} = self.admin.auth;
-        if self
-            .admin
-            .listen
-            .get()
-            .is_some_and(|address| !address.is_loopback())
-        {
-            let detail = "the Admin API beyond loopback needs authentication: listen on \
-                          `127.0.0.1:9080`, or `none` to turn it off";
-            errors.push(node.diagnose("/admin/listen", detail));
-        }
     }
 
     fn check_tls(&self, node: &Node, errors: &mut Vec<Diagnostic>) {
@@ -42,12 +28,7 @@ impl Config {
             (None, Some(_)) => {
                 errors.push(node.diagnose("/proxy/tls/key_file", "`key_file` needs a `cert_file`"));
             }
-            (None, None) if !tls.self_signed => {
-                errors.push(node.diagnose(
-                    "/proxy/tls",
-                    "a TLS listener needs `cert_file` and `key_file`, or `self_signed: true` for a trial",
-                ));
-            }
+            // Without a default certificate, names that no domain has one for are refused.
             (None, None) | (Some(_), Some(_)) => {}
         }
     }

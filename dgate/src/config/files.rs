@@ -1,5 +1,5 @@
-//! Fields that name a file beside the configuration: `source_file` of a module stands for `source`. They are
-//! replaced by the text when a file is loaded, and read again with it; nothing behind this knows of them.
+//! Fields that name a file beside the configuration: `source_file` of a module stands for `source`, `cert_file` and
+//! `key_file` of a domain for `cert` and `key`. They are replaced by the text when a file is loaded, and read again with it; nothing behind this knows of them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -15,13 +15,30 @@ struct Field {
     list: &'static str,
     name: &'static str,
     file: &'static str,
+    /// One of the two must be there.
+    required: bool,
 }
 
-const FIELDS: [Field; 1] = [Field {
-    list: "modules",
-    name: "source",
-    file: "source_file",
-}];
+const FIELDS: [Field; 3] = [
+    Field {
+        list: "modules",
+        name: "source",
+        file: "source_file",
+        required: true,
+    },
+    Field {
+        list: "domains",
+        name: "cert",
+        file: "cert_file",
+        required: false,
+    },
+    Field {
+        list: "domains",
+        name: "key",
+        file: "key_file",
+        required: false,
+    },
+];
 
 /// The files that texts of a bundle came from, by the JSON pointer of each text from the bundle's root.
 pub type Files = BTreeMap<String, PathBuf>;
@@ -65,7 +82,7 @@ impl Field {
         let given = entries.iter().any(|(key, _)| key.text == name);
         let named = entries.iter().position(|(key, _)| key.text == file);
         let Some((key, node)) = named.map(|at| entries.remove(at)) else {
-            if !given {
+            if !given && self.required {
                 let detail = format!("`{name}` or `{file}` is needed");
                 errors.push(Diagnostic::new(join(pointer, name), item.span, detail));
                 entries.push(entry(name, Span::NONE, item.span, String::new()));
@@ -118,7 +135,7 @@ fn entry(name: &str, key: Span, span: Span, text: String) -> (Key, Node) {
     (key, Node { span, value })
 }
 
-/// Reads a module's source.
+/// Reads a module's source, or another text of a resource.
 ///
 /// # Errors
 /// A file that cannot be read, is above [`MAX_SOURCE`] or is not UTF-8, with the place in it.

@@ -25,6 +25,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 mod address;
+mod admin;
 mod checks;
 mod diagnostic;
 mod environment;
@@ -35,9 +36,14 @@ mod plugin_use;
 mod toml;
 mod tree;
 mod validate;
+#[cfg(feature = "admin")]
+mod write_yaml;
 mod yaml;
 
 pub use address::{AddressError, LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
+pub use admin::{
+    AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, AdminUser, Jwt, JwtAlgorithm, SecretText,
+};
 pub use diagnostic::{Diagnostic, Span, Within, join, steps};
 pub use environment::Environment;
 pub use files::Files;
@@ -49,6 +55,8 @@ pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};
 pub(crate) use validate::nearest;
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
+#[cfg(feature = "admin")]
+pub use write_yaml::to_yaml;
 
 /// The configuration of one gateway process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -316,7 +324,8 @@ pub struct ProxyTlsConfig {
     #[serde(deserialize_with = "address::one_or_many")]
     #[schemars(schema_with = "address::one_or_many_schema")]
     pub listen: Vec<ListenAddr>,
-    /// The default certificate with its chain, in PEM. Relative to the configuration file.
+    /// The default certificate with its chain, in PEM, for names that no domain has one for. Relative to the
+    /// configuration file. Without one, such names are refused.
     #[serde(default)]
     pub cert_file: Option<PathBuf>,
     /// The private key of `cert_file`, in PEM. Relative to the configuration file.
@@ -364,52 +373,6 @@ impl Default for LimitsConfig {
             max_connections: Limit::Of(65536),
             max_connections_per_ip: Limit::None,
         }
-    }
-}
-
-/// The control plane: the Admin API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-#[non_exhaustive]
-pub struct AdminConfig {
-    /// Where it is served. `none` turns it off. Beyond loopback it needs authentication.
-    pub listen: Limit<ListenAddr>,
-    /// Who may use it.
-    pub auth: AdminAuth,
-    /// Networks it may be used from. Empty means all.
-    #[serde(deserialize_with = "address::networks")]
-    #[schemars(schema_with = "address::networks_schema")]
-    pub allow: Vec<IpNet>,
-    /// Refuse every write with 403.
-    pub watch_only: bool,
-    /// The bytes of a request body; above it 413.
-    pub max_body: Size,
-}
-
-impl Default for AdminConfig {
-    fn default() -> Self {
-        Self {
-            listen: Limit::Of(ListenAddr::loopback(9080)),
-            auth: AdminAuth::default(),
-            allow: Vec::new(),
-            watch_only: false,
-            max_body: Size::mib(8),
-        }
-    }
-}
-
-/// Who may use the Admin API.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-#[non_exhaustive]
-pub enum AdminAuth {
-    /// Whoever can connect. Accepted only on a loopback address.
-    None {},
-}
-
-impl Default for AdminAuth {
-    fn default() -> Self {
-        Self::None {}
     }
 }
 

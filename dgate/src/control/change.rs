@@ -166,6 +166,9 @@ pub enum Rejection {
     /// `If-Match` or `If-None-Match` does not hold.
     #[error("{0}")]
     Precondition(String),
+    /// The revision to go back to is not kept, or never was.
+    #[error("revision {0} is not kept here")]
+    NoRevision(u64),
     /// There is nothing to delete.
     #[error("{0} does not exist")]
     NotFound(Key),

@@ -3,6 +3,7 @@
 
 mod change;
 mod history;
+mod rollback;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
 pub use history::{Changed, Revision};
@@ -106,8 +107,13 @@ impl Control {
             "configuration changed"
         );
         for warning in &applied.warnings {
-            let (namespace, module) = (&*warning.key.namespace, &*warning.key.name);
-            tracing::warn!(namespace, module, detail = %warning.detail, "a module looks wrong");
+            let (namespace, name) = (&*warning.key.namespace, &*warning.key.name);
+            let detail = &warning.detail;
+            if warning.key.kind == crate::resource::Kind::Module {
+                tracing::warn!(namespace, module = name, %detail, "a module looks wrong");
+            } else {
+                tracing::warn!(namespace, domain = name, %detail, "a certificate looks wrong");
+            }
         }
         // Before the state: whoever reads its number finds the record.
         self.history.lock().note(Revision {

@@ -6,6 +6,7 @@
 //! # }
 //! ```
 
+mod access;
 mod builder;
 mod ingress;
 mod settings;
@@ -17,7 +18,7 @@ pub use settings::Settings;
 
 use crate::control::Control;
 use crate::server::ConnInfo;
-use crate::snapshot::{Current, Routed};
+use crate::snapshot::{Current, Routed, Site};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dgate_core::body::boxed;
@@ -32,6 +33,7 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
 use tower_service::Service;
 
@@ -51,6 +53,8 @@ struct Shared {
 struct Edge {
     settings: ArcSwap<Settings>,
     snapshot: Current,
+    /// The port of the first TLS listener; 0 while there is none.
+    https_port: AtomicU16,
 }
 
 impl DGate {
@@ -67,6 +71,7 @@ impl DGate {
         let edge = Arc::new(Edge {
             settings: ArcSwap::from_pointee(settings),
             snapshot: control.snapshot().clone(),
+            https_port: AtomicU16::new(0),
         });
         let layered = layer(Pipeline::of(RouteAll(edge.clone())));
         Self(Arc::new(Shared {
@@ -91,6 +96,12 @@ impl DGate {
         self.0.edge.settings.store(Arc::new(settings));
     }
 
+    /// Says where `redirect_https` leads.
+    #[cfg(feature = "tls")]
+    pub(crate) fn set_https_port(&self, port: u16) {
+        self.0.edge.https_port.store(port, Ordering::Relaxed);
+    }
+
     /// Answers one request of a connection, or of a program when there is none.
     pub(crate) fn handle(
         &self,
@@ -109,6 +120,9 @@ impl DGate {
             Err(error) => Err(error),
             Ok(()) => {
                 ctx.attach(&mut req);
+                if let Some(auth) = conn.and_then(|c| c.tls.as_ref()?.client_auth.as_ref()) {
+                    access::let_in(&ctx, auth.clone());
+                }
                 if let Some(tunnels) = tunnels
                     && ctx.wants_upgrade()
                 {
@@ -180,7 +194,13 @@ impl Edge {
             .and_then(|h| h.to_str().ok())
             .or(authority.as_ref().map(|a| a.as_str()))
             .unwrap_or("");
-        match snapshot.route(host, req) {
+        let site = snapshot.site(host);
+        if let Some(access) = site.and_then(Site::access)
+            && let Some(redirect) = access::check(access, ctx, req, host, &self.https_port)?
+        {
+            return Ok(redirect);
+        }
+        match site.map_or(Routed::NotFound, |site| site.route(req)) {
             Routed::Route(route, params) => {
                 ctx.set_route(route.info.clone(), params);
                 if let Some(limit) = route.max_body.or_else(|| self.settings.load().max_body) {

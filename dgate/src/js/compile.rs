@@ -4,24 +4,22 @@
 //! say that only when a module is linked; modules that import each other become a group; a group whose sources
 //! did not change is taken over with its slots.
 
+mod bytecode;
+mod imports;
+
 use super::group::Group;
-use super::lib;
 use super::module::{HOOKS, Hook, Inner, JsModule, Limits, Meta, Permissions};
-use super::raw::{self, Bytecode};
 use super::services::Services;
-use super::slot::{Code, Failure, Slot, Thrown, sibling};
+use super::slot::{Code, Slot};
 use super::store::{SecretStore, StateStore};
 use super::trace::{self, Maps};
 use crate::resource::{Isolation, Language, Module};
+use bytecode::{bytecode, loading_failed};
 use dgate_core::hook::HookSet;
-use dgate_typescript::{
-    DefaultExport, ExportFrom, Import, ImportKind, Imported, Transpiled, transpile,
-};
-use parking_lot::Mutex;
-use rquickjs::loader::{ImportAttributes, Loader, Resolver};
-use rquickjs::module::Declared;
-use rquickjs::{CaughtError, Context, Ctx, Runtime};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use dgate_core::metrics::{Subject, tally};
+use dgate_typescript::{Transpiled, transpile};
+use imports::{check_imports, groups, misspelt, specifiers};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -220,6 +218,7 @@ impl Engine {
                 services: self.0.clone(),
                 cache: self.0.cache(namespace),
                 maps: maps.clone(),
+                tally: tally(Subject::Module, namespace, &module.name, ""),
             };
             let inner = Inner {
                 meta: Arc::new(meta),
@@ -356,148 +355,6 @@ pub(crate) fn siblings(module: &Module) -> Vec<String> {
         .collect()
 }
 
-fn specifiers(out: &Transpiled) -> impl Iterator<Item = &str> {
-    let dynamic = out
-        .dynamic_imports
-        .iter()
-        .filter_map(|d| d.specifier.as_deref());
-    out.imports
-        .iter()
-        .map(|i| i.specifier.as_str())
-        .chain(dynamic)
-}
-
-type All = BTreeMap<String, Arc<Prepared>>;
-
-/// The module of the namespace that a specifier means.
-fn found<'a>(specifier: &str, all: &'a All) -> Option<&'a Arc<Prepared>> {
-    let exists = |key: &str| key.strip_prefix("./").is_some_and(|n| all.contains_key(n));
-    let key = sibling(specifier, exists)?;
-    all.get(key.strip_prefix("./")?)
-}
-
-/// Imports of what is not there.
-fn check_imports(one: &Prepared, all: &All, faults: &mut Vec<Fault>) {
-    for import in &one.out.imports {
-        let specifier = import.specifier.as_str();
-        let exported: Option<BTreeSet<String>> = if lib::is_public(specifier)
-            || one.test && specifier == lib::TEST
-        {
-            Some(
-                lib::exports(specifier)
-                    .iter()
-                    .map(|n| (*n).to_owned())
-                    .collect(),
-            )
-        } else {
-            found(specifier, all).map(|target| exported_names(target, all, &mut BTreeSet::new()))
-        };
-        let Some(exported) = exported else {
-            faults.push(Fault {
-                module: one.module.name.clone(),
-                position: Some((import.position.line, import.position.column)),
-                detail: not_found(specifier, all),
-            });
-            continue;
-        };
-        missing_names(one, import, &exported, faults);
-    }
-}
-
-fn missing_names(
-    one: &Prepared,
-    import: &Import,
-    exported: &BTreeSet<String>,
-    faults: &mut Vec<Fault>,
-) {
-    for name in &import.names {
-        let Imported::Name(wanted) = &name.imported else {
-            continue;
-        };
-        if !exported.contains(wanted) {
-            let names: Vec<_> = exported.iter().map(String::as_str).collect();
-            let names = match names.is_empty() {
-                true => "nothing".to_owned(),
-                false => names.join(", "),
-            };
-            faults.push(Fault {
-                module: one.module.name.clone(),
-                position: Some((name.position.line, name.position.column)),
-                detail: format!(
-                    "`{}` does not export `{wanted}`: it exports {names}",
-                    import.specifier
-                ),
-            });
-        }
-    }
-}
-
-fn not_found(specifier: &str, all: &All) -> String {
-    match specifier.strip_prefix("./") {
-        Some(name) => {
-            let near = all
-                .keys()
-                .map(|known| (strsim::jaro_winkler(known, name), known))
-                .filter(|(score, _)| *score > 0.85)
-                .max_by(|(a, _), (b, _)| a.total_cmp(b));
-            let near = near.map_or(String::new(), |(_, known)| {
-                format!(": did you mean `./{known}`?")
-            });
-            format!("there is no module `{name}` in this namespace{near}")
-        }
-        None if specifier == lib::TEST => {
-            "`dgate/test` is for tests: files *.test.ts that `dgate module test` runs".to_owned()
-        }
-        None => format!(
-            "`{specifier}` cannot be imported: there are `./name` for modules of the namespace, and dgate, dgate/cache, dgate/crypto, dgate/secrets, dgate/state"
-        ),
-    }
-}
-
-/// What a module exports, with what `export *` adds.
-fn exported_names(one: &Prepared, all: &All, seen: &mut BTreeSet<String>) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = one.out.exports.iter().map(|e| e.name.clone()).collect();
-    if !seen.insert(one.module.name.clone()) {
-        return names;
-    }
-    for import in &one.out.imports {
-        if import.kind == ImportKind::Star
-            && let Some(target) = found(&import.specifier, all)
-        {
-            let more = exported_names(target, all, seen);
-            names.extend(more.into_iter().filter(|n| n != "default"));
-        }
-    }
-    names
-}
-
-/// Modules that are connected by imports, static or dynamic.
-fn groups(all: &All) -> Vec<Vec<String>> {
-    let mut of: HashMap<&str, &str> = all.keys().map(|n| (n.as_str(), n.as_str())).collect();
-    fn root<'a>(of: &HashMap<&'a str, &'a str>, mut name: &'a str) -> &'a str {
-        while let Some(up) = of.get(name)
-            && *up != name
-        {
-            name = up;
-        }
-        name
-    }
-    for (name, one) in all {
-        for target in specifiers(&one.out).filter_map(|s| found(s, all)) {
-            let (a, b) = (root(&of, name), root(&of, target.module.name.as_str()));
-            of.insert(a, b);
-        }
-    }
-    let mut groups: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for name in all.keys() {
-        groups
-            .entry(root(&of, name))
-            .or_default()
-            .push(name.clone());
-    }
-    groups.into_values().collect()
-}
-
 /// The modules of a group as they were compiled before, when it is still the same.
 fn taken_over(
     members: &[Arc<Prepared>],
@@ -516,186 +373,6 @@ fn taken_over(
     // One that left the group left its code in it.
     let group = &kept.first()?.1.0.group;
     (group.size() == members.len()).then_some(kept)
-}
-
-/// Exports that look like hooks and are none.
-fn misspelt(one: &Prepared, warnings: &mut Vec<Fault>) {
-    let mut check = |name: &str, position: dgate_typescript::Position| {
-        if HOOKS.iter().any(|names| names.contains(&name)) {
-            return;
-        }
-        let near = HOOKS
-            .iter()
-            .flat_map(|names| names.iter())
-            .map(|hook| {
-                let score = strsim::normalized_damerau_levenshtein(
-                    &hook.to_lowercase(),
-                    &name.to_lowercase().replace('_', ""),
-                );
-                (score, *hook)
-            })
-            .max_by(|(a, _), (b, _)| a.total_cmp(b));
-        if let Some((score, hook)) = near
-            && score > 0.75
-        {
-            warnings.push(Fault {
-                module: one.module.name.clone(),
-                position: Some((position.line, position.column)),
-                detail: format!("the export `{name}` is no hook: did you mean `{hook}`?"),
-            });
-        }
-    };
-    for export in &one.out.exports {
-        if matches!(export.from, ExportFrom::Local) {
-            check(&export.name, export.position);
-        }
-    }
-    if let Some(DefaultExport::Object { properties, .. }) = &one.out.default_export {
-        for property in properties {
-            check(&property.name, property.position);
-        }
-    }
-}
-
-/// Compiles the members in a scratch runtime.
-fn bytecode(
-    members: &[Arc<Prepared>],
-    maps: &Maps,
-) -> Result<BTreeMap<String, Bytecode>, Vec<Fault>> {
-    let broken = |detail: String| {
-        vec![Fault {
-            module: members
-                .first()
-                .map(|m| m.module.name.clone())
-                .unwrap_or_default(),
-            position: None,
-            detail,
-        }]
-    };
-    let runtime = Runtime::new().map_err(|e| broken(e.to_string()))?;
-    runtime.set_max_stack_size(1024 * 1024);
-    let done = Arc::new(Mutex::new(BTreeMap::new()));
-    let sources: BTreeMap<String, Arc<Prepared>> = members
-        .iter()
-        .map(|m| (key(&m.module.name), m.clone()))
-        .collect();
-    let sources = Arc::new(sources);
-    runtime.set_loader(
-        Siblings(sources.clone()),
-        Scratch {
-            sources: sources.clone(),
-            done: done.clone(),
-        },
-    );
-    let context = Context::full(&runtime).map_err(|e| broken(e.to_string()))?;
-    context.with(|ctx| {
-        for name in sources.keys() {
-            if done.lock().contains_key(name) {
-                continue;
-            }
-            let all = format!("import {name:?};");
-            if let Err(error) = rquickjs::Module::declare(ctx.clone(), "dgate:all", all) {
-                let thrown = match CaughtError::from_error(&ctx, error) {
-                    CaughtError::Error(error) => Thrown {
-                        message: error.to_string(),
-                        ..Thrown::default()
-                    },
-                    caught => super::slot::thrown(&ctx, caught),
-                };
-                return Err(vec![placed(members, maps, &thrown)]);
-            }
-        }
-        Ok(())
-    })?;
-    drop(context);
-    Ok(std::mem::take(&mut *done.lock()))
-}
-
-struct Siblings(Arc<BTreeMap<String, Arc<Prepared>>>);
-
-struct Scratch {
-    sources: Arc<BTreeMap<String, Arc<Prepared>>>,
-    done: Arc<Mutex<BTreeMap<String, Bytecode>>>,
-}
-
-impl Resolver for Siblings {
-    fn resolve<'js>(
-        &mut self,
-        _: &Ctx<'js>,
-        base: &str,
-        name: &str,
-        _: Option<ImportAttributes<'js>>,
-    ) -> rquickjs::Result<String> {
-        if lib::exists(name) {
-            return Ok(name.to_owned());
-        }
-        sibling(name, |n| self.0.contains_key(n))
-            .ok_or_else(|| rquickjs::Error::new_resolving(base, name))
-    }
-}
-
-impl Loader for Scratch {
-    fn load<'js>(
-        &mut self,
-        ctx: &Ctx<'js>,
-        name: &str,
-        _: Option<ImportAttributes<'js>>,
-    ) -> rquickjs::Result<rquickjs::Module<'js, Declared>> {
-        if let Some(ours) = lib::code(name) {
-            return raw::load(ctx, ours);
-        }
-        let Some(one) = self.sources.get(name) else {
-            return Err(rquickjs::Error::new_loading(name));
-        };
-        let (module, code) = raw::compile(ctx, name, &one.out.code)?;
-        self.done.lock().insert(name.to_owned(), code);
-        Ok(module)
-    }
-}
-
-/// A failure of the engine as a fault of the module where it happened.
-fn placed(members: &[Arc<Prepared>], maps: &Maps, thrown: &Thrown) -> Fault {
-    let stack = maps.stack(&thrown.stack);
-    let text = match thrown.name.as_str() {
-        "" => thrown.message.clone(),
-        name => format!("{name}: {}", thrown.message),
-    };
-    let place = maps.first_place(&thrown.stack);
-    let (module, position) = match place {
-        Some((module, line, column)) => (Some(module), Some((line, column))),
-        None => (None, None),
-    };
-    let module = module
-        .or_else(|| members.first().map(|m| m.module.name.clone()))
-        .unwrap_or_default();
-    let detail = match stack.lines().count() {
-        0 | 1 => text,
-        _ => format!("{text}\n{stack}"),
-    };
-    Fault {
-        module,
-        position,
-        detail,
-    }
-}
-
-fn loading_failed(members: &[Arc<Prepared>], maps: &Maps, failure: &Failure) -> Fault {
-    let plain = |detail: String| Fault {
-        module: members
-            .first()
-            .map(|m| m.module.name.clone())
-            .unwrap_or_default(),
-        position: None,
-        detail,
-    };
-    match failure {
-        Failure::Thrown(thrown) => placed(members, maps, thrown),
-        Failure::Limit(limit) => plain(format!(
-            "the module reached the limit `{}` while it was loaded",
-            limit.as_str()
-        )),
-        Failure::Broken(what) => plain(format!("the module could not be loaded: {what}")),
-    }
 }
 
 /// What a slot's modules export, by place.

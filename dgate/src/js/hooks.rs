@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use rquickjs::{Class, Ctx, Exception, Function, Object, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// The head of a request as the last module left it, for hooks that run after it was sent.
 #[derive(Clone)]
@@ -146,6 +147,7 @@ impl JsModule {
         begin: impl for<'js> FnOnce(&Vm<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
         convert: impl for<'js> FnOnce(&Ran<'_, 'js>, Value<'js>) -> rquickjs::Result<T> + Send + 'static,
     ) -> Result<T, Error> {
+        let begun = Instant::now();
         let meta = &self.0.meta;
         let call = Call::new(meta.clone(), ctx.clone());
         let mut invocation = Invocation::new(self.slot(ctx)?, call.clone());
@@ -190,6 +192,7 @@ impl JsModule {
             Isolation::Thread => self.0.group.threads().run(work).await,
             _ => work.await,
         };
+        meta.tally.ended(result.is_ok(), begun.elapsed());
         result.map_err(|failure| meta.error(&call, hook, failure))
     }
 }

@@ -9,6 +9,7 @@ use super::trace::Maps;
 use super::vm::{Call, Limit};
 use crate::resource::{Isolation, NetPermission, OnError};
 use dgate_core::hook::HookSet;
+use dgate_core::metrics::Tally;
 use dgate_core::{Error, ErrorKind, Exchange, Target};
 use std::sync::Arc;
 use std::time::Duration;
@@ -95,6 +96,8 @@ pub(crate) struct Meta {
     pub(crate) cache: Cache,
     /// Positions of the source, for every module of the group: stack traces cross modules.
     pub(crate) maps: Arc<Maps>,
+    /// Runs of its hooks.
+    pub(crate) tally: Arc<Tally>,
 }
 
 impl Meta {

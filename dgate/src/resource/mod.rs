@@ -13,7 +13,7 @@ mod service;
 mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
-pub use domain::Domain;
+pub use domain::{Domain, Mtls};
 pub(crate) use module::SourceTooLarge;
 pub use module::{Isolation, Language, MAX_SOURCE, Module, ModuleLimits, OnError, Permissions};
 pub use namespace::Namespace;
@@ -260,6 +260,12 @@ impl Spec {
 
     /// Takes over the sensitive fields that it leaves out: they are never given out, so they can't come back.
     pub(crate) fn keep_sensitive(&mut self, stored: &Self) {
+        if let (Self::Domain(new), Self::Domain(old)) = (&mut *self, stored)
+            && new.cert.is_some()
+            && new.key.is_none()
+        {
+            new.key.clone_from(&old.key);
+        }
         if let (Self::Service(new), Self::Service(old)) = (self, stored)
             && let (Some(new), Some(old)) = (&mut new.tls, &old.tls)
             && new.client_cert.is_some()

@@ -33,9 +33,10 @@ use std::{
     time::Duration,
 };
 
+use crate::snapshot::certificates::ClientAuth;
 use axum_core::body::Body;
 use bytes::Bytes;
-use dgate_core::exchange::ClientTls;
+use dgate_core::exchange::{ClientCert, ClientTls};
 use dgate_core::reply::BodyRefused;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header::CONNECTION};
 use http_body::{Body as _, Frame, SizeHint};
@@ -123,6 +124,8 @@ pub struct TlsInfo {
     pub client: Arc<ClientTls>,
     /// The protocol agreed on: `h2` and `http/1.1` are told apart without looking at the bytes.
     pub alpn: Option<&'static str>,
+    /// Who asked for a client certificate in the handshake: a domain with `mtls`.
+    pub client_auth: Option<Arc<ClientAuth>>,
 }
 
 /// The limits of a connection. Read once, when it is accepted.
@@ -731,7 +734,19 @@ impl TlsInfo {
         Self {
             client: Arc::new(ClientTls::new(version, sni)),
             alpn,
+            client_auth: None,
         }
+    }
+
+    /// The same for a client that showed a certificate, or was asked for one.
+    pub fn with_client_auth(
+        mut self,
+        asked: Option<Arc<ClientAuth>>,
+        cert: Option<ClientCert>,
+    ) -> Self {
+        Arc::make_mut(&mut self.client).cert = cert;
+        self.client_auth = asked;
+        self
     }
 }
 

@@ -14,6 +14,8 @@ mod tls;
 pub use conn::{ConnInfo, ConnLimits, Handler, TlsInfo, check_limits};
 pub use drain::{Drain, Guard};
 #[cfg(feature = "tls")]
+pub(crate) use tls::DefaultCertificate;
+#[cfg(feature = "tls")]
 pub use tls::TlsKeys;
 
 use crate::gateway::{DGate, Handling, StartError};
@@ -37,13 +39,16 @@ pub struct Server {
     bounds: Arc<Bounds>,
     addresses: Vec<SocketAddr>,
     workers: Vec<JoinHandle<()>>,
+    /// What its TLS listeners share, if there are some.
+    #[cfg(feature = "tls")]
+    default: Option<DefaultCertificate>,
 }
 
 /// One address and what is spoken on it.
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
     #[cfg(feature = "tls")]
-    pub(crate) tls: Option<TlsKeys>,
+    pub(crate) tls: Option<DefaultCertificate>,
 }
 
 impl Server {
@@ -91,6 +96,8 @@ impl Server {
             settings.max_connections_per_ip,
         ));
         let mut addresses = Vec::new();
+        #[cfg(feature = "tls")]
+        let mut default = None;
         let mut sockets: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
         for one in listen {
             let bound = match inherited.take(one.address) {
@@ -98,7 +105,15 @@ impl Server {
                 None => bind(one.address, workers),
             };
             let bound = bound.map_err(StartError::io("start"))?;
-            addresses.push(bound[0].local_addr().map_err(StartError::io("start"))?);
+            let address = bound[0].local_addr().map_err(StartError::io("start"))?;
+            addresses.push(address);
+            #[cfg(feature = "tls")]
+            if let Some(tls) = &one.tls
+                && default.is_none()
+            {
+                gateway.set_https_port(address.port());
+                default = Some(tls.clone());
+            }
             for (mine, socket) in sockets.iter_mut().zip(bound) {
                 mine.push(Socket {
                     socket,
@@ -127,6 +142,8 @@ impl Server {
             bounds,
             addresses,
             workers: threads,
+            #[cfg(feature = "tls")]
+            default,
         })
     }
 
@@ -145,6 +162,14 @@ impl Server {
         let settings = gateway.settings();
         self.bounds
             .set(settings.max_connections, settings.max_connections_per_ip);
+    }
+
+    /// Takes another default certificate for handshakes from now on; `None` leaves TLS to the domains.
+    #[cfg(feature = "tls")]
+    pub fn set_default_certificate(&self, keys: Option<TlsKeys>) {
+        if let Some(default) = &self.default {
+            default.set(keys);
+        }
     }
 
     /// Stops listening, lets requests in flight finish for at most `limit`, then ends what is left.
@@ -188,7 +213,7 @@ const FORCED: Duration = Duration::from_millis(250);
 struct Socket {
     socket: std::net::TcpListener,
     #[cfg(feature = "tls")]
-    tls: Option<TlsKeys>,
+    tls: Option<DefaultCertificate>,
 }
 
 struct Worker {

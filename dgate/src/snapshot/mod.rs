@@ -1,6 +1,7 @@
 //! What is compiled and live: floor 7. A [`Snapshot`] is immutable; a request loads the current one once.
 //! Nothing here writes, and the router never waits.
 
+pub mod certificates;
 mod compile;
 pub mod domain;
 pub mod matcher;
@@ -11,6 +12,7 @@ mod stack;
 pub use compile::{Compiler, Globals, Problem, ProblemKind, Warning};
 
 use arc_swap::ArcSwap;
+use certificates::Access;
 use dgate_core::exchange::{Params, RouteInfo};
 use dgate_core::{Pipeline, Request};
 use domain::DomainTable;
@@ -22,10 +24,21 @@ use std::sync::Arc;
 /// Everything that a request needs to find its way, compiled from one revision.
 pub struct Snapshot {
     revision: u64,
-    domains: DomainTable<Arc<Table>>,
+    domains: DomainTable<Site>,
     /// Where a host goes that no domain takes.
-    fallback: Option<Arc<Table>>,
+    fallback: Option<Site>,
+    /// The domains that have a certificate.
+    #[cfg(feature = "tls")]
+    certificates: DomainTable<Arc<certificates::DomainTls>>,
     kept: compile::Kept,
+}
+
+/// Where a host leads.
+pub struct Site {
+    table: Arc<Table>,
+    access: Option<Arc<Access>>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<certificates::DomainTls>>,
 }
 
 /// The routes of a namespace.
@@ -65,12 +78,36 @@ impl Snapshot {
         self.kept.warnings()
     }
 
+    /// Where a host leads; nowhere when no domain takes it and there is no namespace `default`.
+    pub fn site(&self, host: &str) -> Option<&Site> {
+        self.domains.find(host).or(self.fallback.as_ref())
+    }
+
+    /// Finds the route of a request, however its domain wants to be reached.
+    pub fn route(&self, host: &str, req: &mut Request) -> Routed {
+        self.site(host)
+            .map_or(Routed::NotFound, |site| site.route(req))
+    }
+}
+
+impl Site {
+    fn of(table: Arc<Table>) -> Self {
+        Self {
+            table,
+            access: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+
+    /// How its domain wants to be reached, when it minds.
+    pub fn access(&self) -> Option<&Access> {
+        self.access.as_deref()
+    }
+
     /// Finds the route of a request. A path with dot segments is replaced by the normalized one, so that
     /// nothing climbs out of a service's base path.
-    pub fn route(&self, host: &str, req: &mut Request) -> Routed {
-        let Some(table) = self.domains.find(host).or(self.fallback.as_ref()) else {
-            return Routed::NotFound;
-        };
+    pub fn route(&self, req: &mut Request) -> Routed {
         let path = path::normalize(req.uri().path());
         let lookup = Lookup {
             method: req.method(),
@@ -78,7 +115,7 @@ impl Snapshot {
             headers: req.headers(),
             query: req.uri().query(),
         };
-        let (route, params) = match table.router.find(&lookup) {
+        let (route, params) = match self.table.router.find(&lookup) {
             Found::Route { value, params } => {
                 let params = params
                     .iter()

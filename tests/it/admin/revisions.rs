@@ -146,3 +146,73 @@ async fn a_thousand_revisions_are_kept() {
         "not_found",
     );
 }
+
+/// `POST /api/v1/rollback`
+async fn roll_back(gateway: &TestGateway, body: Value) -> dgate_tests::client::Reply {
+    gateway.admin("POST", "/api/v1/rollback", Some(body)).await
+}
+
+#[tokio::test]
+async fn a_rollback_is_a_new_revision_with_the_resources_of_the_old() {
+    let gateway = gateway();
+    let export = async || gateway.admin("GET", "/api/v1/export", None).await.json();
+    let start = export().await;
+    // A namespace whose route refers to its service and its module, a changed service, a deleted route.
+    let more = json!({
+        "namespaces": [{"name": "more"}],
+        "services": [{"namespace": "more", "name": "s", "urls": ["http://b"]}],
+        "modules": [{"namespace": "more", "name": "m", "source": "export function requestModifier() {}"}],
+        "routes": [{"namespace": "more", "name": "r", "paths": ["/r"], "service": "s", "modules": ["m"]}],
+    });
+    let answer = gateway.admin("POST", "/api/v1/apply", Some(more)).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    tag(&gateway, "changed").await;
+    let later = export().await;
+    let answer = gateway
+        .admin("DELETE", "/api/v1/route/default/all", None)
+        .await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+
+    let answer = roll_back(&gateway, json!({"to": 1, "message": "back"})).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let changes = answer.json()["changes"].as_array().unwrap().clone();
+    assert_eq!((changes.len(), &answer.json()["revision"]), (6, &json!(5)));
+    assert_eq!(export().await, start);
+    let noted = read(&gateway, "/5").await;
+    assert_eq!(
+        (&noted["author"], &noted["message"]),
+        (&json!("admin"), &json!("back"))
+    );
+
+    // Forward again, over the rollback itself.
+    let answer = roll_back(&gateway, json!({"to": 3})).await;
+    assert_eq!(answer.json()["revision"], 6, "{}", answer.text());
+    assert_eq!(export().await, later);
+    // What is so already makes no revision.
+    let answer = roll_back(&gateway, json!({"to": 6})).await;
+    assert_eq!(answer.json(), json!({"revision": 6, "changes": []}));
+}
+
+#[tokio::test]
+async fn a_rollback_that_is_impossible_says_why_and_changes_nothing() {
+    let gateway = gateway();
+    problem(
+        &roll_back(&gateway, json!({"to": 9})).await,
+        404,
+        "not_found",
+    );
+    problem(
+        &roll_back(&gateway, json!({"to": 0})).await,
+        404,
+        "not_found",
+    );
+    for (wrong, pointer) in [
+        (json!({"to": "1"}), "/to"),
+        (json!({"message": "x"}), "/to"),
+        (json!({"to": 1, "mesage": "x"}), "/mesage"),
+    ] {
+        let refused = problem(&roll_back(&gateway, wrong).await, 422, "invalid");
+        assert_eq!(refused["errors"][0]["pointer"], pointer, "{refused}");
+    }
+    assert_eq!(ids(&read(&gateway, "").await), [1]);
+}

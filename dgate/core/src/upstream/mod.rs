@@ -31,6 +31,7 @@ use crate::exchange::Exchange;
 use crate::hook;
 use crate::layer::retry::{self, RetryConfig, RetryPolicy};
 use crate::layer::timeout;
+use crate::metrics::{self, Subject, Tally};
 use crate::pipeline::{Answer, Pipeline};
 use crate::target::{Target, TargetError};
 use balance::RoundRobin;
@@ -49,7 +50,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tower_service::Service;
 
 /// Endpoints that hooks named and no configuration did, kept for their pools.
@@ -81,15 +82,18 @@ struct Endpoint {
     target: Target,
     host: HeaderValue,
     pools: Arc<Pools>,
+    /// Of an upstream with a name.
+    tally: Option<Arc<Tally>>,
 }
 
 impl Endpoint {
-    fn new(target: Target) -> Result<Arc<Self>, BoxError> {
+    fn new(target: Target, tally: Option<Arc<Tally>>) -> Result<Arc<Self>, BoxError> {
         let host = HeaderValue::from_str(target.authority())?;
         Ok(Arc::new(Self {
             target,
             host,
             pools: Pools::new(),
+            tally,
         }))
     }
 }
@@ -108,6 +112,7 @@ pub struct UpstreamBuilder {
     drop_query: bool,
     hide: bool,
     heir_of: Option<Upstream>,
+    name: Option<(String, String)>,
 }
 
 impl UpstreamBuilder {
@@ -160,6 +165,11 @@ impl UpstreamBuilder {
         self.hide = hide;
         self
     }
+    /// Counts attempts at its endpoints under this namespace and name.
+    pub fn named(mut self, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        self.name = Some((namespace.into(), name.into()));
+        self
+    }
     /// Takes over the kept connections of an older upstream, for endpoints that are still the same.
     pub fn inherit(mut self, older: &Upstream) -> Self {
         self.heir_of = Some(older.clone());
@@ -191,7 +201,12 @@ impl UpstreamBuilder {
         for target in targets? {
             endpoints.push(match known(&target) {
                 Some(endpoint) => endpoint,
-                None => Endpoint::new(target)?,
+                None => {
+                    let named = self.name.as_ref().map(|(namespace, name)| {
+                        metrics::tally(Subject::Endpoint, namespace, name, &target.to_string())
+                    });
+                    Endpoint::new(target, named)?
+                }
             });
         }
         Ok(Upstream {
@@ -304,12 +319,21 @@ impl Upstream {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };
+        let counted = endpoint.tally.as_ref().map(|t| (t, Instant::now()));
         let sent = within(
             limit,
             self.send(ctx, parts, body, &endpoint),
             timeout::passed,
         )
         .await;
+        if let Some((tally, begun)) = counted {
+            match &sent {
+                Ok(Sent::Answer(response) | Sent::Switched(response, _)) => {
+                    tally.answered(response.status(), begun.elapsed());
+                }
+                Err(_) => tally.ended(false, begun.elapsed()),
+            }
+        }
         let mut response = match sent
             .map_err(|e| e.with_attempts(ctx.attempt() + 1, Some(endpoint.target.to_string())))?
         {
@@ -360,7 +384,7 @@ impl Upstream {
             let any = dynamic.keys().next().cloned();
             any.and_then(|any| dynamic.remove(&any));
         }
-        let made = Endpoint::new(target.clone())
+        let made = Endpoint::new(target.clone(), None)
             .map_err(|e| Error::new(ErrorKind::Internal).with_cause(e))?;
         dynamic.insert(target, made.clone());
         Ok(made)

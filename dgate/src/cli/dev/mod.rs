@@ -122,7 +122,12 @@ impl Dev {
             Limit::Of(address) => {
                 let bound = std::net::TcpListener::bind(address.get())
                     .map_err(StartError::io(format!("Admin API on {address}")))?;
-                let admin = Admin::configured(address, config.admin.clone());
+                let admin = Admin::configured(
+                    address,
+                    config.admin.clone(),
+                    &loaded.base_dir,
+                    loaded.source.as_deref(),
+                );
                 Some(admin.start_on(&gateway, Some(bound)).await?)
             }
             Limit::None => None,

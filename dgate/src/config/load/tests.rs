@@ -189,13 +189,13 @@ fn errors_have_file_line_and_column() {
             "bad.yaml",
             "version: 1\nadmin: { listen: '0.0.0.0:9080' }\n",
             &[
-                "bad.yaml:2:18: the Admin API beyond loopback needs authentication: listen on `127.0.0.1:9080`, or `none` to turn it off",
+                "bad.yaml:2:18: the Admin API on `0.0.0.0:9080`, beyond loopback, needs authentication: set `admin.auth`, or listen on `127.0.0.1:9080`, or `none` to turn it off",
             ],
         ),
         (
             "bad.yaml",
             "version: 1\nadmin: { auth: { type: basic } }\n",
-            &["bad.yaml:2:24: expected `none`, found the string `basic`"],
+            &["bad.yaml:2:16: missing field `users`"],
         ),
         (
             "bad.yaml",

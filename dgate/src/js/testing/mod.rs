@@ -270,6 +270,7 @@ impl World {
             services: self.services.clone(),
             cache: Cache::new(),
             maps: self.maps.clone(),
+            tally: Arc::default(),
         };
         Call::new(Arc::new(meta), Exchange::new(Client::default()))
     }

@@ -1,6 +1,7 @@
 //! From a state to a snapshot: everything that needs more than one resource is checked here, and what did
 //! not change is taken over from the snapshot before, with its connections and the state of its plugins.
 
+mod certificates;
 mod modules;
 mod plugins;
 mod routes;
@@ -8,9 +9,10 @@ mod services;
 mod tables;
 
 use super::router::Pattern;
-use super::{Route, Snapshot, Table};
+use super::{Route, Site, Snapshot, Table};
 use crate::config::{PluginUse, Within};
 use crate::resource::{self, Key, Kind, Spec, State, Stored};
+use certificates::KeptCertificate;
 use dgate_core::exchange::RouteInfo;
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
@@ -76,6 +78,7 @@ pub(super) struct Kept {
     tables: HashMap<String, Arc<Table>>,
     services: HashMap<String, HashMap<String, (Arc<Stored>, Upstream)>>,
     modules: HashMap<String, KeptModules>,
+    certificates: HashMap<Key, KeptCertificate>,
     routes: HashMap<String, HashMap<String, KeptRoute>>,
     plugins: HashMap<(Option<Key>, usize), (PluginUse, Plugged)>,
 }
@@ -167,9 +170,10 @@ impl Compiler {
 }
 
 impl Kept {
-    /// What looks wrong in the compiled modules.
+    /// What looks wrong in the compiled modules and in certificates.
     pub(super) fn warnings(&self) -> impl Iterator<Item = &Warning> {
-        self.modules.values().flat_map(|m| &m.warnings)
+        let modules = self.modules.values().flat_map(|m| &m.warnings);
+        modules.chain(self.certificates.values().flat_map(|c| &c.warnings))
     }
 }
 
@@ -221,8 +225,10 @@ impl Run<'_> {
         let domains = self.domains()?;
         Some(Snapshot {
             revision: self.state.revision(),
-            domains,
-            fallback: self.kept.tables.get("default").cloned(),
+            domains: domains.sites,
+            fallback: self.kept.tables.get("default").cloned().map(Site::of),
+            #[cfg(feature = "tls")]
+            certificates: domains.certificates,
             kept: Kept::default(),
         })
     }

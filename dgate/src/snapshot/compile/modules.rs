@@ -8,10 +8,10 @@ use dgate_core::Hooks;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A compiled module that is well-formed and looks wrong.
+/// A compiled module or a certificate that is well-formed and looks wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// The module.
+    /// The module, or the domain of the certificate.
     pub key: Key,
     /// What looks wrong, after `LINE:COLUMN: ` where it has a place in the source.
     pub detail: String,

@@ -189,7 +189,8 @@ impl Run<'_> {
             info.service_tags.clone_from(&service.tags);
             info.service_urls = service.urls.iter().map(|e| e.url().to_owned()).collect();
         }
-        info.metrics = RouteMetrics::new(namespace_name.clone(), name.clone());
+        info.metrics = RouteMetrics::new(namespace_name.clone(), name.clone())
+            .to_service(info.service.clone().unwrap_or_default());
         (info.namespace, info.name) = (namespace_name, name);
         Some(Arc::new(Route {
             info: Arc::new(info),

@@ -63,6 +63,7 @@ impl Run<'_> {
             return None;
         }
         let mut builder = Upstream::builder()
+            .named(&*key.namespace, &*key.name)
             .retry(retry)
             .timeouts(&spec.timeouts)
             .protocol(spec.protocol)

@@ -3,11 +3,18 @@
 use super::super::domain::{DomainPattern, DomainTable};
 use super::super::matcher::Matchers;
 use super::super::router::{Entry, Methods, Pattern, Router};
-use super::super::{Route, Table};
+use super::super::{Route, Site, Table};
 use super::{Declared, ProblemKind, Run};
 use crate::config::join;
 use crate::resource::{self, Key, Kind, Spec};
 use std::sync::Arc;
+
+/// What hosts lead to, and what names are answered with.
+pub(super) struct Domains {
+    pub(super) sites: DomainTable<Site>,
+    #[cfg(feature = "tls")]
+    pub(super) certificates: DomainTable<Arc<super::super::certificates::DomainTls>>,
+}
 
 impl Run<'_> {
     pub(super) fn table(&mut self, namespace: &str, routes: Vec<Declared>) {
@@ -103,20 +110,36 @@ impl Run<'_> {
         entries
     }
 
-    pub(super) fn domains(&mut self) -> Option<DomainTable<Arc<Table>>> {
+    pub(super) fn domains(&mut self) -> Option<Domains> {
         let mut all = Vec::new();
+        #[cfg(feature = "tls")]
+        let mut certificates = Vec::new();
         for (key, stored) in self.state.of_kind(Kind::Domain) {
             let Spec::Domain(spec) = &stored.spec else {
                 continue;
             };
             self.namespace_of(key);
+            let made = self.certificate(key, stored, spec);
             for (at, text) in spec.patterns.iter().enumerate() {
                 match (
                     DomainPattern::parse(text),
                     self.kept.tables.get(&key.namespace),
                 ) {
                     (Ok(pattern), Some(table)) => {
-                        all.push((pattern, spec.priority, key.path(), table.clone()))
+                        #[cfg(feature = "tls")]
+                        if let Some(tls) = &made.tls
+                            && tls.served.is_some()
+                        {
+                            let entry = (pattern.clone(), spec.priority, key.path(), tls.clone());
+                            certificates.push(entry);
+                        }
+                        let site = Site {
+                            access: made.access.clone(),
+                            #[cfg(feature = "tls")]
+                            tls: made.tls.clone(),
+                            ..Site::of(table.clone())
+                        };
+                        all.push((pattern, spec.priority, key.path(), site));
                     }
                     (Err(error), _) => {
                         self.invalid(key, format!("/patterns/{at}"), error.to_string())
@@ -126,7 +149,20 @@ impl Run<'_> {
                 }
             }
         }
-        DomainTable::build(all)
+        let sites = self.domain_table(all)?;
+        Some(Domains {
+            sites,
+            // Some of the entries above, which do not conflict.
+            #[cfg(feature = "tls")]
+            certificates: self.domain_table(certificates)?,
+        })
+    }
+
+    fn domain_table<T>(
+        &mut self,
+        entries: Vec<(DomainPattern, i32, String, T)>,
+    ) -> Option<DomainTable<T>> {
+        DomainTable::build(entries)
             .map_err(|conflicts| {
                 for conflict in conflicts {
                     let (namespace, name) = conflict
