@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use rquickjs::{Class, Ctx, Exception, Function, Object, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The head of a request as the last module left it, for hooks that run after it was sent.
 #[derive(Clone)]
@@ -150,11 +150,7 @@ impl JsModule {
         let begun = Instant::now();
         let meta = &self.0.meta;
         let call = Call::new(meta.clone(), ctx.clone());
-        let mut invocation = Invocation::new(self.slot(ctx)?, call.clone());
-        if self.0.isolation == Isolation::Thread {
-            // It may have to wait for a thread.
-            invocation.begin();
-        }
+        let mut invocation = Invocation::new(self.slot(ctx)?, call.clone(), begun);
         let (place, one, two) = (self.0.place, call.clone(), call.clone());
         let work = async move {
             let result = invocation

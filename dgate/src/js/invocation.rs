@@ -26,13 +26,12 @@ pub(super) struct Invocation {
     /// Made with the first operation: most hooks have none.
     operations: Option<FuturesUnordered<Operation>>,
     started: Vec<Started>,
-    /// When it began; a clock is asked once something is waited for.
-    begun: Option<Instant>,
+    begun: Instant,
     wall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Invocation {
-    pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>, begun: Instant) -> Self {
         slot.in_flight.fetch_add(1, Relaxed);
         if let Some(outside) = &call.module.services.outside {
             outside.began();
@@ -42,7 +41,7 @@ impl Invocation {
             call,
             operations: None,
             started: Vec::new(),
-            begun: None,
+            begun,
             wall: None,
         }
     }
@@ -148,19 +147,9 @@ impl Invocation {
         self.operations.as_ref().is_some_and(|all| !all.is_empty())
     }
 
-    /// The wall limit counts from here at the latest.
-    pub(super) fn begin(&mut self) -> Instant {
-        // What came before was spent in the engine.
-        let spent = Duration::from_nanos(self.call.spent.load(Relaxed));
-        *self.begun.get_or_insert_with(|| {
-            let now = Instant::now();
-            now.checked_sub(spent).unwrap_or(now)
-        })
-    }
-
     /// Ready when the invocation has had its time. The timer exists only once something is waited for.
     fn poll_wall(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let end = self.begin() + self.call.module.limits.wall;
+        let end = self.begun + self.call.module.limits.wall;
         let wall = self
             .wall
             .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end)));

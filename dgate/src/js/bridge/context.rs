@@ -81,6 +81,18 @@ impl<'js> Context<'js> {
         }
     }
 
+    /// The URL of the request in place; empty where there is no request.
+    fn href(&self) -> Result<String> {
+        match (
+            self.request.as_ref().or(self.given.as_ref()),
+            &self.incoming,
+        ) {
+            (Some(request), _) => Ok(request.try_borrow()?.href()),
+            (None, Some(incoming)) => Ok(incoming.href()),
+            (None, None) => Ok(String::new()),
+        }
+    }
+
     /// The response that the hook was given, or put in its place.
     pub(crate) fn response_in_place(&self) -> Option<Class<'js, Response<'js>>> {
         self.response.clone()
@@ -169,11 +181,8 @@ impl<'js> Context<'js> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
+        let href = self.href()?;
         let vm = vm(&ctx)?;
-        let href = match self.request_in_place(&vm)? {
-            Some(request) => request.try_borrow()?.href(),
-            None => String::new(),
-        };
         let glue = vm.glue.borrow();
         let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
         let url: Value = glue.url.call((href,))?;
@@ -187,10 +196,7 @@ impl<'js> Context<'js> {
         if let Some(query) = &self.query {
             return Ok(query.clone());
         }
-        let href = match &self.request {
-            Some(request) => request.try_borrow()?.href(),
-            None => String::new(),
-        };
+        let href = self.href()?;
         let search = href.split_once('?').map_or("", |(_, search)| search);
         let search = search.split_once('#').map_or(search, |(search, _)| search);
         let vm = vm(&ctx)?;

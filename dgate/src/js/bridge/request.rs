@@ -108,6 +108,11 @@ impl Incoming {
         (headers, self.body.take().and_then(Spare::take))
     }
 
+    /// The URL that [`Request::href`] gives.
+    pub(crate) fn href(&self) -> String {
+        absolute(self.https, &self.uri, &self.headers)
+    }
+
     /// As hooks see it.
     pub(crate) fn into_request<'js>(self) -> Request<'js> {
         Request {

@@ -110,7 +110,7 @@ async fn natives_and_classes_take_anything_in_any_order() {
     rounds(async |seed| {
         let call = Call::new(module.0.meta.clone(), exchange());
         let slot = module.0.group.slot().unwrap();
-        let mut invocation = Invocation::new(slot, call.clone());
+        let mut invocation = Invocation::new(slot, call.clone(), tokio::time::Instant::now());
         let ended = invocation
             .run(
                 move |ctx, _| begin(ctx, call, seed),
