@@ -250,6 +250,8 @@ pub(crate) struct Glue<'js> {
     pub(crate) search_params: Constructor<'js>,
     pub(crate) readable: Constructor<'js>,
     pub(crate) abort_signal: Constructor<'js>,
+    /// `Object.prototype`
+    pub(crate) plain: Object<'js>,
     /// The prototypes of the classes that requests make objects of.
     pub(crate) context: Object<'js>,
     pub(crate) request: Object<'js>,
@@ -275,6 +277,7 @@ impl<'js> Glue<'js> {
             search_params: globals.get("URLSearchParams")?,
             readable: globals.get("ReadableStream")?,
             abort_signal: globals.get("AbortSignal")?,
+            plain: globals.get::<_, Object>("Object")?.get("prototype")?,
             context: prototype::<Context>(exports.ctx())?,
             request: prototype::<Request>(exports.ctx())?,
             response: prototype::<Response>(exports.ctx())?,

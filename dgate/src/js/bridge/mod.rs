@@ -4,11 +4,13 @@
 pub(super) mod body;
 pub(super) mod context;
 pub(super) mod headers;
+mod json;
 pub(super) mod request;
 pub(super) mod response;
 mod text;
 
-pub(super) use text::{from_json, text, to_json};
+pub(super) use json::{from_json, to_json};
+pub(super) use text::text;
 
 use crate::js::vm::{Glue, Vm};
 use rquickjs::class::JsClass;

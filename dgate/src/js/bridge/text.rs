@@ -1,6 +1,6 @@
-//! Strings of JavaScript as Rust has them, and JSON.
+//! Strings of JavaScript as Rust has them.
 
-use rquickjs::{Ctx, Error, Function, Object, Result, String as JsString, Value, function::This};
+use rquickjs::{Ctx, Error, Function, Object, Result, String as JsString, function::This};
 use std::borrow::Cow;
 
 /// The text of a string; lone surrogates become U+FFFD, as in every conversion to UTF-8 of the WHATWG texts.
@@ -15,17 +15,6 @@ pub(crate) fn text<'js>(ctx: &Ctx<'js>, string: &JsString<'js>) -> Result<String
         }
         other => other,
     }
-}
-
-/// `JSON.stringify(value)`; `None` for a value without a JSON form.
-pub(crate) fn to_json<'js>(ctx: &Ctx<'js>, value: Value<'js>) -> Result<Option<String>> {
-    let json = ctx.json_stringify(value)?;
-    json.map(|json| text(ctx, &json)).transpose()
-}
-
-/// `JSON.parse(text)`, of bytes as [`decoded`] reads them.
-pub(crate) fn from_json<'js>(ctx: &Ctx<'js>, bytes: &[u8]) -> Result<Value<'js>> {
-    ctx.json_parse(decoded(bytes).as_bytes())
 }
 
 /// UTF-8 with a byte order mark taken off and wrong bytes replaced, as `TextDecoder` does.
