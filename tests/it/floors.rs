@@ -15,7 +15,9 @@ use paths::{blanked, is_word, paths_in, use_tree, without_tests, words};
 
 /// Lowest first. Modules of one floor may know each other, except the files of `layer`.
 const CORE: &[&[&str]] = &[
-    &["body", "error", "exchange", "metrics", "target", "units"],
+    &[
+        "body", "error", "exchange", "gather", "metrics", "target", "units",
+    ],
     &["pipeline", "reply"],
     &["layer"],
     &["hook", "plugin", "registry"],

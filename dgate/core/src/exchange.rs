@@ -161,10 +161,18 @@ impl Exchange {
 
     /// Puts this exchange into a request, and takes over its pending upgrade.
     pub fn attach(&self, req: &mut Request) {
-        if let Some(upgrade) = req.extensions_mut().remove::<OnUpgrade>() {
+        self.adopt_upgrade(req);
+        req.extensions_mut().insert(self.clone());
+    }
+
+    /// Takes over the pending upgrade of a request that goes on with this exchange beside it.
+    pub fn adopt_upgrade(&self, req: &mut Request) {
+        let extensions = req.extensions_mut();
+        if !extensions.is_empty()
+            && let Some(upgrade) = extensions.remove::<OnUpgrade>()
+        {
             *self.0.upgrade.lock() = Some(upgrade);
         }
-        req.extensions_mut().insert(self.clone());
     }
 
     /// The request id, as in `X-Request-Id` and the logs.
@@ -275,17 +283,52 @@ impl std::fmt::Debug for Exchange {
 
 /// 32 random hex digits: a request id and a W3C trace id at once. Unique, not secret.
 pub fn random_id() -> HeaderValue {
+    let id = random_u128();
     let mut digits = [0; 32];
-    write_hex(&mut digits[..16], fastrand::u64(..));
-    write_hex(&mut digits[16..], fastrand::u64(1..));
+    write_hex(&mut digits[..16], (id >> 64) as u64);
+    write_hex(&mut digits[16..], id as u64);
     HeaderValue::from_bytes(&digits).expect("hex digits are a valid header value")
+}
+
+/// What [`random_id`] is made of; its lower half is not 0, so that it is a trace id (W3C).
+pub(crate) fn random_u128() -> u128 {
+    (u128::from(fastrand::u64(..)) << 64) | u128::from(fastrand::u64(1..))
 }
 
 /// Writes 16 hex digits; every request pays for some, and `format!` costs five times as much.
 pub(crate) fn write_hex(to: &mut [u8], value: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    for (pair, byte) in to.chunks_exact_mut(2).zip(value.to_be_bytes()) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 0xf)];
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    for (half, bits) in to
+        .chunks_exact_mut(8)
+        .zip([value >> 32, value & 0xffff_ffff])
+    {
+        // Each half byte into a byte of its own, then all eight at once into digits.
+        let bits = (bits | (bits << 16)) & 0x0000_ffff_0000_ffff;
+        let bits = (bits | (bits << 8)) & 0x00ff_00ff_00ff_00ff;
+        let bits = (bits | (bits << 4)) & 0x0f0f_0f0f_0f0f_0f0f;
+        let letters = ((bits + 6 * ONES) >> 4) & ONES;
+        let digits = bits + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'9' - 1);
+        half.copy_from_slice(&digits.to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_digits_are_those_of_format() {
+        for value in [
+            0,
+            9,
+            10,
+            0xfedc_ba98_7654_3210,
+            0x0123_4567_89ab_cdef,
+            u64::MAX,
+        ] {
+            let mut digits = [0; 16];
+            write_hex(&mut digits, value);
+            assert_eq!(digits, format!("{value:016x}").as_bytes());
+        }
     }
 }

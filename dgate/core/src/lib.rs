@@ -5,7 +5,7 @@
 //!
 //! | floor | modules | subject |
 //! | --- | --- | --- |
-//! | 0 | [`mod@body`] [`error`] [`exchange`] [`metrics`] [`target`] [`units`] | the words of a request |
+//! | 0 | [`mod@body`] [`error`] [`exchange`] [`gather`] [`metrics`] [`target`] [`units`] | the words of a request |
 //! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
 //! | 3 | [`hook`] [`mod@plugin`] [`registry`] | the five hooks |
@@ -14,6 +14,7 @@
 pub mod body;
 pub mod error;
 pub mod exchange;
+pub mod gather;
 pub mod metrics;
 pub mod target;
 pub mod units;

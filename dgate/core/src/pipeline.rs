@@ -32,6 +32,13 @@ use tower_service::Service;
 pub trait Answer: Send + Sync + 'static {
     /// Answers one request.
     fn answer(&self, req: Request) -> BoxFuture<Result<Response, BoxError>>;
+
+    /// Answers a request whose exchange comes beside it. What has no use for the request's extensions takes it
+    /// from there, and saves putting it in.
+    fn answer_in(&self, ctx: Exchange, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
+        ctx.attach(&mut req);
+        self.answer(req)
+    }
 }
 
 /// A boxed service: `Clone + Send + Sync`, always ready, takes any request body.
@@ -116,6 +123,11 @@ impl Pipeline {
     /// Answers one request; the same as [`Service::call`] without `&mut`.
     pub fn answer(&self, req: Request) -> BoxFuture<Result<Response, BoxError>> {
         self.0.answer(req)
+    }
+
+    /// Answers one request that has not yet got its exchange.
+    pub fn answer_in(&self, ctx: Exchange, req: Request) -> BoxFuture<Result<Response, BoxError>> {
+        self.0.answer_in(ctx, req)
     }
 }
 

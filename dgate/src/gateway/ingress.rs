@@ -15,7 +15,12 @@ const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 
 /// Says who the client is, and makes `X-Forwarded-*` tell it.
-pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Settings) -> Client {
+pub(super) fn client(
+    req: &mut Request,
+    host: Option<&HeaderValue>,
+    conn: Option<&ConnInfo>,
+    settings: &Settings,
+) -> Client {
     let mut client = Client::default();
     client.peer = match conn {
         Some(conn) => Some(conn.peer),
@@ -25,7 +30,6 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
     let peer_ip = client.peer.map(|p| p.ip());
     let trusted =
         peer_ip.is_some_and(|ip| settings.trusted_proxies.iter().any(|net| net.contains(&ip)));
-    let host = host_of(req);
     let headers = req.headers_mut();
     // Four here, the request id, the trace and `Via`: the table grows once.
     headers.reserve(7);
@@ -66,7 +70,7 @@ pub(super) fn client(req: &mut Request, conn: Option<&ConnInfo>, settings: &Sett
         );
     }
     if let (false, Some(host)) = (known(headers, HOST), host) {
-        headers.insert(HOST, host);
+        headers.insert(HOST, host.clone());
     }
     if let (false, Some(conn)) = (known(headers, PORT), conn) {
         headers.insert(PORT, conn.forwarded_port().clone());
@@ -133,7 +137,8 @@ fn embedded_peer(req: &Request) -> Option<SocketAddr> {
     None
 }
 
-fn host_of(req: &Request) -> Option<HeaderValue> {
+/// The host that a request is for, with its port.
+pub(super) fn host_of(req: &Request) -> Option<HeaderValue> {
     req.headers()
         .get(header::HOST)
         .cloned()
@@ -252,7 +257,7 @@ mod tests {
         let seen = |tls: Option<TlsInfo>| {
             let conn = Arc::new(ConnInfo::new(peer, peer, tls, None));
             let mut req = Request::new(dgate_core::Body::empty());
-            client(&mut req, Some(&conn), &Settings::default()).tls
+            client(&mut req, None, Some(&conn), &Settings::default()).tls
         };
         assert_eq!(seen(None), None);
         let tls = TlsInfo::new(Some("api.test".into()), "TLSv1.3", Some("h2"));

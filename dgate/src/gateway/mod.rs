@@ -25,9 +25,7 @@ use dgate_core::body::boxed;
 use dgate_core::layer::{body_limit, headers, trace};
 use dgate_core::pipeline::Answer;
 use dgate_core::upstream::TunnelGuard;
-use dgate_core::{
-    Body, BoxError, BoxFuture, Error, ErrorKind, Exchange, Pipeline, Request, Response,
-};
+use dgate_core::{BoxError, BoxFuture, Error, ErrorKind, Exchange, Pipeline, Request, Response};
 use http::{HeaderValue, header};
 use std::convert::Infallible;
 use std::future::Future;
@@ -113,13 +111,15 @@ impl DGate {
         let settings = edge.settings.load();
         // Before the gateway adds headers of its own, which do not count.
         let sound = ingress::check(&req, &settings, conn.is_some());
-        let client = ingress::client(&mut req, conn.map(|c| &**c), &settings);
+        let host = ingress::host_of(&req);
+        let client = ingress::client(&mut req, host.as_ref(), conn.map(|c| &**c), &settings);
         let ctx = trace::begin(&mut req, client);
-        let record = trace::Record::new(ctx.clone(), &req);
+        let record = trace::Record::new(ctx.clone(), &req)
+            .expose_module_errors(settings.expose_module_errors);
         let work = match sound {
             Err(error) => Err(error),
             Ok(()) => {
-                ctx.attach(&mut req);
+                ctx.adopt_upgrade(&mut req);
                 if let Some(auth) = conn.and_then(|c| c.tls.as_ref()?.client_auth.as_ref()) {
                     access::let_in(&ctx, auth.clone());
                 }
@@ -129,15 +129,15 @@ impl DGate {
                     ctx.vars().insert(tunnels.clone());
                 }
                 match &self.0.layered {
-                    Some(layered) => Ok(layered.answer(req)),
+                    Some(layered) => Ok(layered.answer_in(ctx, req)),
                     None => edge
-                        .routed(&ctx, &mut req)
-                        .map(|pipeline| pipeline.answer(req)),
+                        .routed(&ctx, &mut req, host.as_ref(), settings.max_body)
+                        .map(|pipeline| pipeline.answer_in(ctx, req)),
                 }
             }
         };
         Handling {
-            edge: edge.clone(),
+            decorated: (!settings.response_headers.is_empty()).then(|| edge.clone()),
             record: Some(record),
             work: work.map_err(Some),
         }
@@ -146,15 +146,16 @@ impl DGate {
 
 /// The future of one request: a named type, so that a server keeps it without a box of its own.
 pub(crate) struct Handling {
-    edge: Arc<Edge>,
+    /// Present when there are headers to set on the answer.
+    decorated: Option<Arc<Edge>>,
     record: Option<trace::Record>,
     work: Result<BoxFuture<Result<Response, BoxError>>, Option<Error>>,
 }
 
 impl Future for Handling {
-    type Output = Response;
+    type Output = http::Response<trace::Recorded>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Response> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let result = match &mut this.work {
             Ok(work) => ready!(work.as_mut().poll(cx)),
@@ -167,33 +168,29 @@ impl Future for Handling {
             .record
             .take()
             .expect("a future is not polled after it has ended");
-        let settings = this.edge.settings.load();
-        let mut response = record
-            .expose_module_errors(settings.expose_module_errors)
-            .finish(result);
-        if !settings.response_headers.is_empty() {
-            headers::set(response.headers_mut(), &settings.response_headers);
+        let mut response = record.finish(result);
+        if let Some(edge) = &this.decorated {
+            headers::set(
+                response.headers_mut(),
+                &edge.settings.load().response_headers,
+            );
         }
         Poll::Ready(response)
     }
 }
 
 impl Edge {
-    /// Finds the route and puts its limit on the body.
-    fn routed(&self, ctx: &Exchange, req: &mut Request) -> Result<Pipeline, Error> {
+    /// Finds the route and puts a limit on the body: its own, or else `max_body`.
+    fn routed(
+        &self,
+        ctx: &Exchange,
+        req: &mut Request,
+        host: Option<&HeaderValue>,
+        max_body: Option<u64>,
+    ) -> Result<Pipeline, Error> {
         let snapshot = self.snapshot.load();
         ctx.set_revision(snapshot.revision());
-        let known = req.headers().get(header::HOST).cloned();
-        let authority = if known.is_none() {
-            req.uri().authority().cloned()
-        } else {
-            None
-        };
-        let host = known
-            .as_ref()
-            .and_then(|h| h.to_str().ok())
-            .or(authority.as_ref().map(|a| a.as_str()))
-            .unwrap_or("");
+        let host = host.and_then(|h| h.to_str().ok()).unwrap_or("");
         let site = snapshot.site(host);
         if let Some(access) = site.and_then(Site::access)
             && let Some(redirect) = access::check(access, ctx, req, host, &self.https_port)?
@@ -203,7 +200,7 @@ impl Edge {
         match site.map_or(Routed::NotFound, |site| site.route(req)) {
             Routed::Route(route, params) => {
                 ctx.set_route(route.info.clone(), params);
-                if let Some(limit) = route.max_body.or_else(|| self.settings.load().max_body) {
+                if let Some(limit) = route.max_body.or(max_body) {
                     body_limit::apply(req, limit)?;
                 }
                 Ok(route.pipeline.clone())
@@ -232,7 +229,9 @@ struct RouteAll(Arc<Edge>);
 impl Answer for RouteAll {
     fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
         let ctx = Exchange::ensure(&mut req);
-        match self.0.routed(&ctx, &mut req) {
+        let max_body = self.0.settings.load().max_body;
+        let host = ingress::host_of(&req);
+        match self.0.routed(&ctx, &mut req, host.as_ref(), max_body) {
             Ok(pipeline) => pipeline.answer(req),
             Err(error) => Box::pin(std::future::ready(Err(error.into()))),
         }
@@ -254,7 +253,7 @@ where
 
     fn call(&mut self, req: http::Request<B>) -> Self::Future {
         let answer = self.handle(None, req.map(boxed), None);
-        Box::pin(async move { Ok::<http::Response<Body>, Infallible>(answer.await) })
+        Box::pin(async move { Ok(answer.await.map(trace::Recorded::boxed)) })
     }
 }
 

@@ -34,7 +34,6 @@ use std::{
 };
 
 use crate::snapshot::certificates::ClientAuth;
-use axum_core::body::Body;
 use bytes::Bytes;
 use dgate_core::exchange::{ClientCert, ClientTls};
 use dgate_core::reply::BodyRefused;
@@ -90,8 +89,10 @@ const H2_PONG: Duration = Duration::from_secs(20);
 
 /// What the connection layer asks of the gateway.
 pub trait Handler: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: http_body::Body<Data = Bytes, Error = axum_core::Error> + Unpin + Send + 'static;
     /// One exchange. Dropped when the client goes away.
-    type Future: Future<Output = Response<Body>> + Send + 'static;
+    type Future: Future<Output = Response<Self::Body>> + Send + 'static;
 
     /// Answers a request. Its first act should be [`check_limits`].
     fn call(&self, conn: &Arc<ConnInfo>, req: Request<Incoming>) -> Self::Future;
@@ -757,7 +758,7 @@ struct Calls<H> {
 }
 
 impl<H: Handler> Service<Request<Incoming>> for Calls<H> {
-    type Response = Response<Tracked>;
+    type Response = Response<Tracked<H::Body>>;
     type Error = Infallible;
     type Future = Call<H::Future>;
 
@@ -793,8 +794,8 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Response<Body>>> Future for Call<F> {
-    type Output = Result<Response<Tracked>, Infallible>;
+impl<B, F: Future<Output = Response<B>>> Future for Call<F> {
+    type Output = Result<Response<Tracked<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -824,12 +825,15 @@ impl<F: Future<Output = Response<Body>>> Future for Call<F> {
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// The answer's body, whose end is the end of the exchange.
-struct Tracked {
-    body: Body,
+struct Tracked<B> {
+    body: B,
     _running: Running,
 }
 
-impl http_body::Body for Tracked {
+impl<B> http_body::Body for Tracked<B>
+where
+    B: http_body::Body<Data = Bytes, Error = axum_core::Error> + Unpin,
+{
     type Data = Bytes;
     type Error = axum_core::Error;
 

@@ -23,6 +23,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
+use dgate_core::gather::poll_write_gathered;
 use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -398,7 +399,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if let Some(taken) = ready!(this.poll_before_write(cx, first, total))? {
             return Poll::Ready(Ok(taken));
         }
-        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
+        let result = poll_write_gathered(Pin::new(&mut this.stream), cx, bufs);
         this.after_write(result)
     }
 

@@ -21,6 +21,7 @@ pub use tls::TlsKeys;
 use crate::gateway::{DGate, Handling, StartError};
 use bytes::Bytes;
 use dgate_core::body::boxed;
+use dgate_core::layer::trace::Recorded;
 use dgate_core::reply::problem_json;
 use dgate_core::upstream::{self, TunnelGuard};
 use dgate_core::{ErrorKind, Request};
@@ -309,6 +310,7 @@ impl Proxy {
 }
 
 impl Handler for Proxy {
+    type Body = Recorded;
     type Future = Handling;
 
     fn call(&self, conn: &Arc<ConnInfo>, req: http::Request<hyper::body::Incoming>) -> Handling {

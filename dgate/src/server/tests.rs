@@ -46,6 +46,7 @@ struct App {
 }
 
 impl Handler for App {
+    type Body = Body;
     type Future = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 
     fn call(&self, conn: &Arc<ConnInfo>, req: Request<Incoming>) -> Self::Future {
@@ -816,6 +817,7 @@ async fn a_client_that_does_not_read_is_dropped() {
     #[derive(Clone)]
     struct Flood;
     impl Handler for Flood {
+        type Body = Body;
         type Future = std::future::Ready<Response<Body>>;
         fn call(&self, _: &Arc<ConnInfo>, _: Request<Incoming>) -> Self::Future {
             std::future::ready(Response::new(Body::from(vec![0; 32 * 1024 * 1024])))

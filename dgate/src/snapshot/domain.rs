@@ -217,6 +217,9 @@ impl<T> DomainTable<T> {
     /// What the best matching pattern yields, for a host as it stands in a request: with or
     /// without port, in any case.
     pub fn find(&self, host: &str) -> Option<&T> {
+        if self.levels.is_empty() {
+            return None;
+        }
         let host = plain(host);
         let index = self.levels.iter().find_map(|level| {
             let exact = level.exact.get(&*host).copied();

@@ -6,10 +6,11 @@
 
 use crate::body::{Body, BoxError, Request, Response};
 use crate::error::{Error, ErrorKind};
-use crate::exchange::{Client, Exchange, random_id, write_hex};
+use crate::exchange::{Client, Exchange, random_u128, write_hex};
 use crate::pipeline::Inner;
 use crate::reply::{problem, problem_exposed};
 use axum_core::response::IntoResponse;
+use bytes::Bytes;
 use http::header::Entry;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use http_body::Body as _;
@@ -118,9 +119,8 @@ where
             .record
             .take()
             .expect("a future is not polled after it has ended");
-        Poll::Ready(Ok(record.finish(
-            result.map(IntoResponse::into_response).map_err(Into::into),
-        )))
+        let answer = record.finish(result.map(IntoResponse::into_response).map_err(Into::into));
+        Poll::Ready(Ok(answer.map(Recorded::boxed)))
     }
 }
 
@@ -128,29 +128,47 @@ where
 /// the request.
 pub fn begin(req: &mut Request, client: Client) -> Exchange {
     let headers = req.headers_mut();
-    let (id, ours) = match headers.get(&X_REQUEST_ID) {
-        Some(id) if valid_id(id.as_bytes()) => (id.clone(), false),
+    let (id, trace) = match headers.get(&X_REQUEST_ID) {
+        Some(id) if valid_id(id.as_bytes()) => (id.clone(), None),
         _ => {
-            let id = random_id();
+            let trace = traceparent(random_u128());
+            // The part of the trace that is its id, in the same memory.
+            let id = value(trace.slice(3..35));
             headers.insert(X_REQUEST_ID, id.clone());
-            (id, true)
+            (id, Some(trace))
         }
+    };
+    // The trace of an id that the client brought has the same id when it can.
+    let trace = || {
+        value(trace.unwrap_or_else(|| {
+            let known = id
+                .to_str()
+                .ok()
+                .filter(|id| id.len() == 32 && known_hex(id));
+            let known = known.and_then(|id| u128::from_str_radix(id, 16).ok());
+            traceparent(known.unwrap_or_else(random_u128))
+        }))
     };
     match headers.entry(TRACEPARENT) {
         Entry::Occupied(known) if valid_traceparent(known.get().as_bytes()) => {}
-        Entry::Occupied(mut broken) => drop(broken.insert(traceparent(&id, ours))),
-        Entry::Vacant(absent) => drop(absent.insert(traceparent(&id, ours))),
+        Entry::Occupied(mut broken) => drop(broken.insert(trace())),
+        Entry::Vacant(absent) => drop(absent.insert(trace())),
     }
     Exchange::with_id(id, client)
 }
 
-/// A new trace that nobody samples; its id is the request's when that can be one, as one of `ours` can.
-fn traceparent(id: &HeaderValue, ours: bool) -> HeaderValue {
+/// A new trace that nobody samples.
+fn traceparent(id: u128) -> Bytes {
     let mut text = *b"00-................................-................-00";
-    let usable = ours || id.to_str().is_ok_and(|id| id.len() == 32 && known_hex(id));
-    text[3..35].copy_from_slice(if usable { id.clone() } else { random_id() }.as_bytes());
+    write_hex(&mut text[3..19], (id >> 64) as u64);
+    write_hex(&mut text[19..35], id as u64);
     write_hex(&mut text[36..52], fastrand::u64(1..));
-    HeaderValue::from_bytes(&text).expect("hex digits and dashes are a valid header value")
+    // One allocation for the two values that share it; a copied slice takes a second one once it is cloned.
+    Bytes::from_owner(text)
+}
+
+fn value(text: Bytes) -> HeaderValue {
+    HeaderValue::from_maybe_shared(text).expect("hex digits and dashes are a valid header value")
 }
 
 fn valid_id(id: &[u8]) -> bool {
@@ -241,7 +259,7 @@ impl Record {
     }
 
     /// Makes the answer (an error becomes its problem document) and writes the record when its body ends.
-    pub fn finish(mut self, result: Result<Response, BoxError>) -> Response {
+    pub fn finish(mut self, result: Result<Response, BoxError>) -> http::Response<Recorded> {
         let mut error = None;
         let response = result.unwrap_or_else(|cause| {
             let cause = Error::classify(cause);
@@ -255,26 +273,20 @@ impl Record {
             error = Some(cause.kind());
             response
         });
-        if self.written {
-            return response;
-        }
         let status = response.status();
         let exact = response.body().size_hint().exact();
-        if response.body().is_end_stream() {
+        if !self.written && response.body().is_end_stream() {
             self.write(status, 0, error);
-            return response;
         }
-        response.map(|body| {
-            Body::new(Recorded {
-                body,
-                done: Some(Done {
-                    record: self,
-                    status,
-                    error,
-                }),
-                bytes: 0,
-                exact,
-            })
+        response.map(|body| Recorded {
+            body,
+            done: (!self.written).then_some(Done {
+                record: self,
+                status,
+                error,
+            }),
+            bytes: 0,
+            exact,
         })
     }
 
@@ -353,7 +365,7 @@ struct Done {
 }
 
 /// A response body that writes its record when it ends, fails or is dropped.
-struct Recorded {
+pub struct Recorded {
     body: Body,
     done: Option<Done>,
     bytes: u64,
@@ -361,6 +373,15 @@ struct Recorded {
 }
 
 impl Recorded {
+    /// As any other body; in a box only while there is something to write.
+    pub fn boxed(mut self) -> Body {
+        if self.done.is_some() {
+            Body::new(self)
+        } else {
+            std::mem::take(&mut self.body)
+        }
+    }
+
     fn end(&mut self, error: Option<ErrorKind>) {
         if let Some(mut done) = self.done.take() {
             done.record
@@ -379,6 +400,7 @@ impl http_body::Body for Recorded {
     ) -> Poll<Option<Result<http_body::Frame<bytes::Bytes>, Self::Error>>> {
         let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         match &polled {
+            _ if self.done.is_none() => {}
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     self.bytes += data.len() as u64;
@@ -414,6 +436,9 @@ impl http_body::Body for Recorded {
 
 impl Drop for Recorded {
     fn drop(&mut self) {
+        if self.done.is_none() {
+            return;
+        }
         // hyper drops a body after its last frame without asking for the end; an answer to HEAD is never read.
         let unread = self.bytes == 0 && self.exact.is_some();
         let whole = self.body.is_end_stream() || self.exact == Some(self.bytes) || unread;

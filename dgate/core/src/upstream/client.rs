@@ -10,10 +10,11 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use pin_project_lite::pin_project;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
@@ -41,68 +42,126 @@ pub(super) fn send_h1(
     pools: &Arc<Pools>,
     idle: Option<Duration>,
 ) -> impl Future<Output = Result<Sent, Failure>> + Send {
-    // Queued before the future is made, which then need not hold the request.
-    let answer = h1.send.try_send_request(req);
-    drive_h1(h1, answer, pools, idle)
+    // Queued before the future is made, which then need not hold the request. Quietly: the waker that the
+    // connection still has is that of its last user, and this task polls it next.
+    let H1 { send, gate, .. } = &mut *h1;
+    let answer = gate.quietly(|| send.try_send_request(req));
+    Driven {
+        answer,
+        h1: Some(h1),
+        switching: None,
+        pools,
+        idle,
+    }
 }
 
-async fn drive_h1(
-    mut h1: Box<H1>,
-    answer: impl Future<Output = Result<http::Response<Incoming>, TrySendError<Request>>>,
-    pools: &Arc<Pools>,
-    idle: Option<Duration>,
-) -> Result<Sent, Failure> {
-    let mut answer = pin!(answer);
-    let mut closed = false;
-    let answered = {
-        let H1 { conn, gate, .. } = &mut *h1;
-        poll_fn(|cx| {
-            gate.poll(cx, |cx| {
+pin_project! {
+    /// The answer, and the connection that has to be polled for it. Not an `async fn`, which would hold the
+    /// former twice; the future of each request has one of these.
+    struct Driven<'a, F> {
+        #[pin]
+        answer: F,
+        // Absent once it has ended.
+        h1: Option<Box<H1>>,
+        // A 101 that has come before the connection ended its HTTP part.
+        switching: Option<Box<http::Response<Incoming>>>,
+        pools: &'a Arc<Pools>,
+        idle: Option<Duration>,
+    }
+}
+
+impl<F> Future for Driven<'_, F>
+where
+    F: Future<Output = Result<http::Response<Incoming>, TrySendError<Request>>>,
+{
+    type Output = Result<Sent, Failure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(mut h1) = this.h1.take() else {
+            return this.answer.poll(cx).map(unsent);
+        };
+        if this.switching.is_none() {
+            let H1 { conn, gate, .. } = &mut *h1;
+            let mut closed = false;
+            let answered = gate.poll(cx, |cx| {
                 closed = Pin::new(&mut *conn).poll(cx).is_ready();
-                match answer.as_mut().poll(cx) {
+                match this.answer.as_mut().poll(cx) {
                     Poll::Ready(result) => Poll::Ready(Some(result)),
                     Poll::Pending if closed => Poll::Ready(None),
                     Poll::Pending => Poll::Pending,
                 }
-            })
-        })
-        .await
-    };
-    let Some(result) = answered else {
-        // It ended at rest, before it took the request. What was queued comes back once it is dropped.
-        drop(h1);
-        let error = answer.await.err();
-        return Err(error.map_or_else(|| Failure::Failed(ErrorKind::UpstreamReset.into()), failure));
-    };
-    let response = result.map_err(failure)?;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        if !closed {
-            // The connection ends its HTTP part by itself after a 101.
-            poll_fn(|cx| Pin::new(&mut h1.conn).poll(cx))
-                .await
-                .map_err(|e| Failure::Failed(classify(e)))?;
+            });
+            let response = match answered {
+                Poll::Pending => {
+                    *this.h1 = Some(h1);
+                    return Poll::Pending;
+                }
+                Poll::Ready(None) => {
+                    // It ended at rest, before it took the request. What was queued comes back once it is
+                    // dropped.
+                    drop(h1);
+                    return this.answer.poll(cx).map(unsent);
+                }
+                Poll::Ready(Some(result)) => result.map_err(failure)?,
+            };
+            if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let response = whole(response, h1, closed, this.pools, *this.idle, cx);
+                return Poll::Ready(Ok(Sent::Answer(response)));
+            }
+            if closed {
+                return Poll::Ready(Ok(switched(response, h1)));
+            }
+            *this.switching = Some(Box::new(response));
         }
-        return Ok(Sent::Switched(
-            response.map(|_| Body::empty()),
-            h1.conn.into_parts(),
-        ));
+        // The connection ends its HTTP part by itself after a 101.
+        match (Pin::new(&mut h1.conn).poll(cx), this.switching.take()) {
+            (Poll::Ready(Ok(())), Some(response)) => Poll::Ready(Ok(switched(*response, h1))),
+            (Poll::Ready(Err(error)), _) => Poll::Ready(Err(Failure::Failed(classify(error)))),
+            (_, response) => {
+                *this.switching = response;
+                *this.h1 = Some(h1);
+                Poll::Pending
+            }
+        }
     }
-    let whole = response.body().is_end_stream();
-    if whole && !closed {
-        let usable = poll_fn(|cx| Poll::Ready(h1.poll_usable(cx))).await;
-        if usable {
+}
+
+/// What became of a request whose connection has gone.
+fn unsent<T>(result: Result<T, TrySendError<Request>>) -> Result<Sent, Failure> {
+    Err(match result.err() {
+        Some(error) => failure(error),
+        None => Failure::Failed(ErrorKind::UpstreamReset.into()),
+    })
+}
+
+fn switched(response: http::Response<Incoming>, h1: Box<H1>) -> Sent {
+    Sent::Switched(response.map(|_| Body::empty()), h1.conn.into_parts())
+}
+
+/// The answer with its body, which holds the connection as long as there is something to come.
+fn whole(
+    response: http::Response<Incoming>,
+    mut h1: Box<H1>,
+    closed: bool,
+    pools: &Arc<Pools>,
+    idle: Option<Duration>,
+    cx: &mut Context<'_>,
+) -> Response {
+    if response.body().is_end_stream() && !closed {
+        if h1.poll_usable(cx) {
             pools.put(h1);
         }
-        return Ok(Sent::Answer(response.map(|_| Body::empty())));
+        return response.map(|_| Body::empty());
     }
     let held = (!closed).then(|| (h1, pools.clone()));
-    Ok(Sent::Answer(response.map(|body| {
+    response.map(|body| {
         Body::new(Answer {
             body,
             held,
             idle: Idle::new(idle),
         })
-    })))
+    })
 }
 
 /// Sends on a shared HTTP/2 connection.
@@ -159,7 +218,7 @@ impl http_body::Body for Watched {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
-        let polled = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if let Some(Err(error)) = &polled {
             *self.broken.lock() = Some(BodyError::of(error));
         }

@@ -3,6 +3,7 @@
 use super::Protocol;
 use super::public::is_public;
 use crate::body::BoxError;
+use crate::gather::poll_write_gathered;
 use crate::target::Target;
 use socket2::SockRef;
 use std::cell::Cell;
@@ -332,7 +333,7 @@ impl AsyncWrite for Stream {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => poll_write_gathered(Pin::new(stream), cx, bufs),
             #[cfg(feature = "tls")]
             Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
         }

@@ -1,11 +1,11 @@
 //! The forwarding rules of [RFC 9110 §7.6](https://www.rfc-editor.org/rfc/rfc9110#section-7.6): what of a
 //! message goes on, and what each hop adds.
 
+use super::Endpoint;
 use crate::body::{Body, Request, Response};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Exchange;
 use crate::layer::rewrite::rewritten;
-use crate::target::Target;
 use http::header;
 use http::request::Parts;
 use http::uri::{Authority, Scheme};
@@ -73,13 +73,13 @@ pub(super) struct Rules {
     pub(super) hide: bool,
 }
 
-/// The request for one attempt. The client's own is left as it is, for the next attempt.
+/// The request for one attempt. `headers` are those of the head, or a copy; the head is left as it is.
 pub(super) fn request(
     parts: &Parts,
+    headers: HeaderMap,
     body: Body,
     ctx: &Exchange,
-    target: &Target,
-    host: &HeaderValue,
+    endpoint: &Endpoint,
     rules: &Rules,
     h2: bool,
 ) -> Result<Request, Error> {
@@ -88,26 +88,27 @@ pub(super) fn request(
     let path = rewritten(
         &parts.uri,
         rules.strip_segments,
-        target.base_path(),
+        endpoint.target.base_path(),
         rules.keep_query,
     )
     .map_err(|e| internal(&e))?;
-    let Copied {
+    let EndToEnd {
         host: client_host,
         mut headers,
         declared,
-    } = copied(parts, ctx, rules, h2)?;
-    let host = match (rules.preserve_host, client_host) {
-        (true, Some(client)) => client,
-        _ => host.clone(),
+    } = end_to_end(parts, headers, ctx, rules, h2)?;
+    let host = match client_host {
+        Some(client) if rules.preserve_host => client,
+        _ => endpoint.host.clone(),
     };
     match body.size_hint().exact() {
-        Some(length) if declared || length > 0 => {
+        Some(length) if declared == Declared::Length(length) => {}
+        Some(length) if declared != Declared::Nothing || length > 0 => {
             drop(headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)))
         }
         // A body of unknown length has no other framing than that of the new connection.
         None => {
-            if declared {
+            if declared != Declared::Nothing {
                 headers.remove(header::CONTENT_LENGTH);
             }
             // hyper sends no body with GET, HEAD or CONNECT unless it is announced.
@@ -125,7 +126,7 @@ pub(super) fn request(
     let mut uri = http::uri::Parts::default();
     uri.path_and_query = Some(path);
     if h2 {
-        uri.scheme = Some(if target.https() {
+        uri.scheme = Some(if endpoint.target.https() {
             Scheme::HTTPS
         } else {
             Scheme::HTTP
@@ -140,25 +141,54 @@ pub(super) fn request(
     Ok(out)
 }
 
-struct Copied {
+struct EndToEnd {
     headers: HeaderMap,
     /// The `Host` it came with.
     host: Option<HeaderValue>,
-    /// Whether it says how long its body is.
-    declared: bool,
+    declared: Declared,
+}
+
+/// What a head says of the length of its body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Declared {
+    Nothing,
+    /// Once, as we would write it ourselves.
+    Length(u64),
+    Otherwise,
+}
+
+impl Declared {
+    fn and(self, value: &HeaderValue) -> Self {
+        let digits = value.as_bytes();
+        let plain = !digits.is_empty()
+            && (digits[0] != b'0' || digits.len() == 1)
+            && digits.len() < 20
+            && digits.iter().all(u8::is_ascii_digit);
+        if self != Self::Nothing || !plain {
+            return Self::Otherwise;
+        }
+        let length = digits.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0'));
+        Self::Length(length)
+    }
 }
 
 /// The end-to-end headers of a request, with `Via`.
 ///
-/// The map is cloned as it is and the few names that do not go on are taken out: a clone copies the table
-/// without hashing a name again, which is a quarter of the work of building a new one.
-fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copied, Error> {
+/// The few names that do not go on are taken out of a whole map: a clone of it copies the table without hashing
+/// a name again, which is a quarter of the work of building a new one.
+fn end_to_end(
+    parts: &Parts,
+    mut out: HeaderMap,
+    ctx: &Exchange,
+    rules: &Rules,
+    h2: bool,
+) -> Result<EndToEnd, Error> {
     let mut host = None;
     let mut upgrade = None;
     let mut upgrading = false;
     let mut cookies = 0;
     let mut trailers = false;
-    let mut declared = false;
+    let mut declared = Declared::Nothing;
     let mut drop: SmallVec<[HeaderName; 6]> = SmallVec::new();
     for (name, value) in &parts.headers {
         match *name {
@@ -182,12 +212,11 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
                 trailers |= options(value).any(|t| t.eq_ignore_ascii_case(b"trailers"));
             }
             header::COOKIE => cookies += 1,
-            header::CONTENT_LENGTH => declared = true,
+            header::CONTENT_LENGTH => declared = declared.and(value),
             _ if *name == KEEP_ALIVE || *name == PROXY_CONNECTION => drop.push(name.clone()),
             _ => {}
         }
     }
-    let mut out = parts.headers.clone();
     for name in &drop {
         out.remove(name);
     }
@@ -217,7 +246,7 @@ fn copied(parts: &Parts, ctx: &Exchange, rules: &Rules, h2: bool) -> Result<Copi
     if h2 {
         out.remove(header::HOST);
     }
-    Ok(Copied {
+    Ok(EndToEnd {
         host,
         headers: out,
         declared,

@@ -49,6 +49,14 @@ impl Gate {
         }
     }
 
+    /// Does something that wakes the connection's task, which is about to poll anyway: nobody is woken.
+    pub(super) fn quietly<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.state.inside.store(true, SeqCst);
+        let result = act();
+        self.state.inside.store(false, SeqCst);
+        result
+    }
+
     /// Polls until it is ready, or pending without having woken itself. Wake-ups from outside go to the task of `cx`.
     pub(super) fn poll<T>(
         &self,
@@ -114,6 +122,19 @@ mod tests {
         });
         inner.expect("it was polled").wake();
         assert_eq!(count.0.load(SeqCst), 1);
+    }
+
+    #[test]
+    fn what_is_done_quietly_wakes_nobody() {
+        let (gate, count) = (Gate::new(), Arc::new(Count::default()));
+        let waker = Waker::from(count.clone());
+        let mut inner = None;
+        let _ = gate.poll(&mut Context::from_waker(&waker), |cx| {
+            inner = Some(cx.waker().clone());
+            Poll::<()>::Pending
+        });
+        gate.quietly(|| inner.expect("it was polled").wake());
+        assert_eq!(count.0.load(SeqCst), 0);
     }
 
     #[test]

@@ -39,8 +39,8 @@ use client::{Failure, Sent};
 use config::Timeouts;
 use connect::Tls;
 use forward::Rules;
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -51,6 +51,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 /// Endpoints that hooks named and no configuration did, kept for their pools.
@@ -259,35 +260,40 @@ impl Upstream {
     }
 
     /// Everything from the handlers that modules left to the response head, outermost first:
-    async fn forward(self, mut req: Request) -> Result<Response, BoxError> {
-        let ctx = Exchange::ensure(&mut req);
+    fn forward(&self, ctx: Exchange, req: Request) -> BoxFuture<Result<Response, BoxError>> {
         // a module's request handler: answers, nothing below runs
         if let Some(handler) = hook::handler(&ctx) {
-            return Ok(hook::handle(&*handler, &ctx, req).await?);
+            return Box::pin(async move { Ok(hook::handle(&*handler, &ctx, req).await?) });
         }
-        let (parts, body) = req.into_parts();
-        let tried = Mutex::new(SmallVec::new());
-        let attempt = |body| self.attempt(&ctx, &parts, body, &tried);
-        // request timeout: all attempts together
-        let result = within(
-            self.timeouts.request,
-            async {
-                match &self.shared.retry {
-                    // retry: around everything that is chosen anew for each attempt
-                    Some(policy) => retry::run(policy, &ctx, &parts.method, body, attempt).await,
-                    None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+        let upstream = self.clone();
+        let (mut parts, body) = req.into_parts();
+        // A block, which borrows what it has captured; an `async fn` would hold its arguments twice.
+        Box::pin(async move {
+            let progress = Mutex::new(Progress::new(&mut parts));
+            let attempt = |body| upstream.attempt(&ctx, &parts, body, &progress);
+            // request timeout: all attempts together
+            let result = within(
+                upstream.timeouts.request,
+                async {
+                    match &upstream.shared.retry {
+                        // retry: around everything that is chosen anew for each attempt
+                        Some(policy) => {
+                            retry::run(policy, &ctx, &parts.method, body, attempt).await
+                        }
+                        None => attempt(body).await.map_err(|e| e.with_attempts(1, None)),
+                    }
+                },
+                timeout::passed,
+            )
+            .await;
+            Ok(result.map_err(|e| {
+                if e.attempts() == 0 {
+                    e.with_attempts(ctx.attempt() + 1, None)
+                } else {
+                    e
                 }
-            },
-            timeout::passed,
-        )
-        .await;
-        Ok(result.map_err(|e| {
-            if e.attempts() == 0 {
-                e.with_attempts(ctx.attempt() + 1, None)
-            } else {
-                e
-            }
-        })?)
+            })?)
+        })
     }
 
     /// One attempt: fetch_upstream hooks, balancer, attempt timeout, client.
@@ -296,7 +302,7 @@ impl Upstream {
         ctx: &Exchange,
         parts: &Parts,
         body: Body,
-        tried: &Mutex<SmallVec<[usize; 4]>>,
+        progress: &Mutex<Progress>,
     ) -> Result<Response, Error> {
         let chosen = match ctx.take_target() {
             Some(target) => Some(target),
@@ -307,7 +313,7 @@ impl Upstream {
         };
         let endpoint = match chosen {
             Some(target) => self.dynamic(target)?,
-            None => self.balanced(tried)?,
+            None => self.balanced(progress)?,
         };
         let limit = match (
             self.timeouts.attempt,
@@ -322,7 +328,7 @@ impl Upstream {
         let counted = endpoint.tally.as_ref().map(|t| (t, Instant::now()));
         let sent = within(
             limit,
-            self.send(ctx, parts, body, &endpoint),
+            self.send(ctx, parts, body, &endpoint, progress),
             timeout::passed,
         )
         .await;
@@ -356,13 +362,13 @@ impl Upstream {
     }
 
     /// The balancer's choice: another endpoint than those tried, while there is one.
-    fn balanced(&self, tried: &Mutex<SmallVec<[usize; 4]>>) -> Result<Arc<Endpoint>, Error> {
+    fn balanced(&self, progress: &Mutex<Progress>) -> Result<Arc<Endpoint>, Error> {
         let endpoints = &self.shared.endpoints;
         match endpoints.len() {
             0 => Err(ErrorKind::NoEndpoint.into()),
             1 => Ok(endpoints[0].clone()),
             count => {
-                let mut tried = tried.lock();
+                let tried = &mut progress.lock().tried;
                 let at = self.shared.turns.pick(count, |at| tried.contains(&at));
                 tried.push(at);
                 Ok(endpoints[at].clone())
@@ -398,6 +404,7 @@ impl Upstream {
         parts: &Parts,
         mut body: Body,
         endpoint: &Endpoint,
+        progress: &Mutex<Progress>,
     ) -> Result<Sent, Error> {
         let pools = &endpoint.pools;
         let idle = self.timeouts.idle;
@@ -416,15 +423,9 @@ impl Upstream {
                 Box::pin(self.open(endpoint)).await?
             };
             let h2 = matches!(connection, Opened::H2(_));
-            let req = forward::request(
-                parts,
-                body,
-                ctx,
-                &endpoint.target,
-                &endpoint.host,
-                &self.rules,
-                h2,
-            )?;
+            let first = progress.lock().first.take();
+            let headers = first.unwrap_or_else(|| parts.headers.clone());
+            let req = forward::request(parts, headers, body, ctx, endpoint, &self.rules, h2)?;
             let result = match connection {
                 Opened::H1(h1) => client::send_h1(h1, req, pools, idle).await,
                 Opened::H2(h2) => Box::pin(client::send_h2(h2, req, idle)).await,
@@ -490,18 +491,37 @@ impl Upstream {
     }
 }
 
+/// What the attempts of one request leave to each other.
+struct Progress {
+    tried: SmallVec<[usize; 4]>,
+    /// The headers as they came, for the first request that is sent: they have the room for what is added.
+    first: Option<HeaderMap>,
+}
+
+impl Progress {
+    /// Leaves a copy of the headers in the head, for hooks and further attempts.
+    fn new(parts: &mut Parts) -> Self {
+        let copy = parts.headers.clone();
+        Self {
+            tried: SmallVec::new(),
+            first: Some(std::mem::replace(&mut parts.headers, copy)),
+        }
+    }
+}
+
 enum Opened {
     H1(Box<H1>),
     H2(http2::SendRequest<Body>),
 }
 
-/// A future with or without a limit. A named type, because an `async fn` would hold its argument twice: the
-/// futures below this one are large, and they are moved into their box for every request.
+/// A future with or without a limit, which counts from its first poll. A named type, because an `async fn` would
+/// hold its argument twice: the futures below this one are large, and they are moved into their box for every
+/// request. For the same reason the timer has a box of its own.
 fn within<F>(limit: Option<Duration>, work: F, passed: fn(Duration) -> Error) -> Within<F> {
     Within {
         work,
-        sleep: limit.map(tokio::time::sleep),
-        limit: limit.unwrap_or_default(),
+        limit,
+        sleep: None,
         passed,
     }
 }
@@ -510,9 +530,8 @@ pin_project_lite::pin_project! {
     struct Within<F> {
         #[pin]
         work: F,
-        #[pin]
-        sleep: Option<tokio::time::Sleep>,
-        limit: Duration,
+        limit: Option<Duration>,
+        sleep: Option<Pin<Box<Sleep>>>,
         passed: fn(Duration) -> Error,
     }
 }
@@ -525,16 +544,21 @@ impl<F: Future<Output = Result<T, Error>>, T> Future for Within<F> {
         if let Poll::Ready(result) = this.work.poll(cx) {
             return Poll::Ready(result);
         }
-        match this.sleep.as_pin_mut() {
-            Some(sleep) => sleep.poll(cx).map(|()| Err((this.passed)(*this.limit))),
-            None => Poll::Pending,
-        }
+        let Some(limit) = *this.limit else {
+            return Poll::Pending;
+        };
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(sleep(limit)));
+        sleep.as_mut().poll(cx).map(|()| Err((this.passed)(limit)))
     }
 }
 
 impl Answer for Upstream {
-    fn answer(&self, req: Request) -> BoxFuture<Result<Response, BoxError>> {
-        Box::pin(self.clone().forward(req))
+    fn answer(&self, mut req: Request) -> BoxFuture<Result<Response, BoxError>> {
+        self.forward(Exchange::ensure(&mut req), req)
+    }
+
+    fn answer_in(&self, ctx: Exchange, req: Request) -> BoxFuture<Result<Response, BoxError>> {
+        self.forward(ctx, req)
     }
 }
 
@@ -548,7 +572,7 @@ impl Service<Request> for Upstream {
     }
 
     fn call(&mut self, req: Request) -> Self::Future {
-        Box::pin(self.clone().forward(req))
+        self.answer(req)
     }
 }
 

@@ -4,6 +4,7 @@
 //! be made is tried again for every method, since nothing was sent. A body is replayed from a buffer bounded
 //! by `max_body`, filled only as the first attempt reads it; a larger one streams and is not retried.
 
+mod lent;
 mod policy;
 mod replay;
 
@@ -16,6 +17,7 @@ use crate::pipeline::Inner;
 use axum_core::response::IntoResponse;
 use http::Method;
 use http_body::Body as _;
+use lent::Lender;
 use replay::Replay;
 use std::future::Future;
 use std::sync::Arc;
@@ -113,7 +115,7 @@ where
 {
     policy.budget().deposit();
     let repeatable = policy.repeats(method);
-    let mut source = Source::new(body, if repeatable { policy.max_body() } else { 0 });
+    let mut source = Source::new(body, repeatable.then(|| policy.max_body()));
     let mut tries = 0;
     loop {
         ctx.set_attempt(tries);
@@ -153,20 +155,24 @@ where
 enum Source {
     Empty,
     Replay(Replay),
+    /// Sent again only when nothing of the request was sent.
+    Lent(Lender),
 }
 
 impl Source {
-    fn new(body: Body, limit: u64) -> Self {
-        if body.is_end_stream() {
-            Self::Empty
-        } else {
-            Self::Replay(Replay::new(body, limit))
+    /// `limit` is that of a buffer, for a request that may be repeated.
+    fn new(body: Body, limit: Option<u64>) -> Self {
+        match limit {
+            _ if body.is_end_stream() => Self::Empty,
+            Some(limit) => Self::Replay(Replay::new(body, limit)),
+            None => Self::Lent(Lender::new(body)),
         }
     }
     fn body(&mut self) -> Body {
         match self {
             Self::Empty => Body::empty(),
             Self::Replay(replay) => Body::new(replay.attempt()),
+            Self::Lent(lender) => lender.lend(),
         }
     }
     /// Whether the next attempt can have the whole body.
@@ -174,6 +180,7 @@ impl Source {
         match self {
             Self::Empty => true,
             Self::Replay(replay) => replay.whole(),
+            Self::Lent(lender) => lender.whole(),
         }
     }
     /// Starts anew for the next attempt; whatever still reads for the last one is cut off.
