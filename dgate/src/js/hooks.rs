@@ -5,13 +5,13 @@ use super::bridge::context::Context;
 use super::bridge::instance;
 use super::bridge::request::{Incoming, Replaced, Request as JsRequest};
 use super::bridge::response::{Response as JsResponse, class_of, of_value};
-use super::invocation::Invocation;
+use super::invocation::{Invocation, Start};
 use super::module::{Hook, JsModule};
-use super::slot::Slot;
+use super::slot::{Failure, Slot};
 use super::vm::{Call, Vm};
 use crate::resource::{Isolation, OnError};
 use dgate_core::hook::{Flow, HookSet, Hooks, Interrupt};
-use dgate_core::{Body, Error, ErrorKind, Exchange, Request, Response, Target};
+use dgate_core::{Body, BoxFuture, Error, ErrorKind, Exchange, Request, Response, Target};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rquickjs::{Class, Ctx, Exception, Function, Object, Value};
@@ -138,58 +138,105 @@ impl JsModule {
         })
     }
 
-    /// Runs one hook: `begin` makes its context, `convert` reads what it returned.
-    async fn invoke<T: Send + 'static>(
+    /// Runs one hook: `begin` makes its context, `convert` reads what it returned. What a hook that waits needs is
+    /// in a box of its own: the future of a hook that does not wait stays small.
+    fn invoke<T: Send + 'static>(
         &self,
         ctx: &Exchange,
         hook: Hook,
         told: Option<Told>,
         begin: impl for<'js> FnOnce(&Vm<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
         convert: impl for<'js> FnOnce(&Ran<'_, 'js>, Value<'js>) -> rquickjs::Result<T> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Step<T> {
         let begun = Instant::now();
         let meta = &self.0.meta;
         let call = Call::new(meta.clone(), ctx.clone());
-        let mut invocation = Invocation::new(self.slot(ctx)?, call.clone(), begun);
+        let mut invocation = match self.slot(ctx) {
+            Ok(slot) => Invocation::new(slot, call.clone(), begun),
+            Err(error) => return Step::Ended(Err(error)),
+        };
         let (place, one, two) = (self.0.place, call.clone(), call.clone());
-        let work = async move {
-            let result = invocation
-                .run(
-                    move |ctx, vm| {
-                        let Given { request, response } = begin(vm)?;
-                        let id = one.id;
-                        let context = Context::new(one, request, response);
-                        let context = instance(vm, |known| &known.context, context)?;
-                        let function = function(ctx, vm, place, hook)?;
-                        vm.contexts.borrow_mut().insert(id, context.clone());
-                        match told {
-                            Some(told) => function.call((context, told.into_value(ctx)?)),
-                            None => function.call((context,)),
-                        }
-                    },
-                    move |ctx, vm, value| {
-                        let context = vm.contexts.borrow_mut().remove(&two.id);
-                        let context = context.ok_or(rquickjs::Error::Unknown)?;
-                        Context::store_state(&context, ctx)?;
-                        let ran = Ran {
-                            ctx,
-                            vm,
-                            context: &context,
-                            keep: two.background.load(Relaxed) > 0,
-                        };
-                        convert(&ran, value)
-                    },
-                )
-                .await;
-            invocation.finish();
-            result
+        let begin = beginning(move |ctx, vm| {
+            let Given { request, response } = begin(vm)?;
+            let id = one.id;
+            let context = Context::new(one, request, response);
+            let context = instance(vm, |known| &known.context, context)?;
+            let function = function(ctx, vm, place, hook)?;
+            vm.contexts.borrow_mut().insert(id, context.clone());
+            match told {
+                Some(told) => function.call((context, told.into_value(ctx)?)),
+                None => function.call((context,)),
+            }
+        });
+        let convert = ending(move |ctx, vm, value| {
+            let context = vm.contexts.borrow_mut().remove(two.id);
+            let context = context.ok_or_else(|| rquickjs::Error::Unknown)?;
+            Context::store_state(&context, ctx)?;
+            let ran = Ran {
+                ctx,
+                vm,
+                context: &context,
+                keep: two.background.load(Relaxed) > 0,
+            };
+            convert(&ran, value)
+        });
+        let meta = meta.clone();
+        let end = move |result: Result<T, Failure>| {
+            meta.tally.ended(result.is_ok(), begun.elapsed());
+            result.map_err(|failure| meta.error(&call, hook, failure))
         };
-        let result = match self.0.isolation {
-            Isolation::Thread => self.0.group.threads().run(work).await,
-            _ => work.await,
-        };
-        meta.tally.ended(result.is_ok(), begun.elapsed());
-        result.map_err(|failure| meta.error(&call, hook, failure))
+        if self.0.isolation == Isolation::Thread {
+            let group = self.0.group.clone();
+            let work = async move {
+                let result = invocation.run(begin, convert).await;
+                invocation.finish();
+                result
+            };
+            return Step::Waits(Box::pin(
+                async move { end(group.threads().run(work).await) },
+            ));
+        }
+        match invocation.start(begin, convert) {
+            Start::Ended(result) => {
+                invocation.finish();
+                Step::Ended(end(result))
+            }
+            Start::Waits(convert) => Step::Waits(Box::pin(async move {
+                let result = invocation.wait(convert).await;
+                invocation.finish();
+                end(result)
+            })),
+        }
+    }
+}
+
+// A closure has the lifetimes of the engine only where a function asks for them.
+fn beginning<F>(begin: F) -> F
+where
+    F: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
+{
+    begin
+}
+
+fn ending<T, F>(convert: F) -> F
+where
+    F: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+{
+    convert
+}
+
+/// A hook that was called.
+enum Step<T> {
+    Ended(Result<T, Error>),
+    Waits(BoxFuture<Result<T, Error>>),
+}
+
+impl<T> Step<T> {
+    async fn end(self) -> Result<T, Error> {
+        match self {
+            Self::Ended(result) => result,
+            Self::Waits(rest) => rest.await,
+        }
     }
 }
 
@@ -375,6 +422,7 @@ impl Hooks for JsModule {
                     move |_| Ok(Given::request(Some(incoming))),
                     |ran, value| ran.request(value),
                 )
+                .end()
                 .await;
             match modified {
                 Ok(Modified::Same(headers, same)) => (parts.headers, body) = (headers, same),
@@ -405,6 +453,7 @@ impl Hooks for JsModule {
                 move |_| Ok(Given::request(Some(seen))),
                 |ran, value| ran.target(value),
             )
+            .end()
             .await;
         match chosen {
             Err(_) if self.lenient() => Ok(None),
@@ -429,6 +478,7 @@ impl Hooks for JsModule {
                 move |_| Ok(Given::request(Some(incoming))),
                 |ran, value| ran.reply(value),
             )
+            .end()
             .await;
         Ok(*answer?)
     }
@@ -453,6 +503,7 @@ impl Hooks for JsModule {
                 },
                 |ran, value| ran.response(value),
             )
+            .end()
             .await;
         match changed {
             Ok(Changed::Same(status, headers, body)) => {
@@ -495,6 +546,7 @@ impl Hooks for JsModule {
                     None => Err(ran.wrong("errorHandler must return a Response or nothing")),
                 },
             )
+            .end()
             .await;
         match answer {
             Ok(Some(response)) => Ok(*response),

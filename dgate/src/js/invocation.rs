@@ -30,6 +30,13 @@ pub(super) struct Invocation {
     wall: Option<Pin<Box<Sleep>>>,
 }
 
+/// How the first entry ended.
+pub(super) enum Start<T, C> {
+    Ended(Result<T, Failure>),
+    /// With what the value is converted by once it is there.
+    Waits(C),
+}
+
 impl Invocation {
     pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>, begun: Instant) -> Self {
         slot.in_flight.fetch_add(1, Relaxed);
@@ -53,9 +60,24 @@ impl Invocation {
         begin: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
         convert: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, Failure> {
+        match self.start(begin, convert) {
+            Start::Ended(result) => result,
+            Start::Waits(convert) => self.wait(convert).await,
+        }
+    }
+
+    /// The first entry, which is the only one of most hooks.
+    pub(super) fn start<T, C>(
+        &mut self,
+        begin: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
+        convert: C,
+    ) -> Start<T, C>
+    where
+        C: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+    {
         let id = self.call.id;
         let mut convert = Some(convert);
-        let slot = self.slot.clone();
+        let slot = &self.slot;
         let now = slot.enter(&self.call, &mut self.started, |ctx, vm| {
             let value = begin(ctx, vm)?;
             slot.drain(ctx);
@@ -71,10 +93,22 @@ impl Invocation {
                 }
                 None => Ok(None),
             }
-        })?;
-        if let Some(now) = now {
-            return Ok(now);
+        });
+        match (now, convert) {
+            (Ok(None), Some(convert)) => Start::Waits(convert),
+            (Ok(Some(now)), _) => Start::Ended(Ok(now)),
+            (Err(failure), _) => Start::Ended(Err(failure)),
+            (Ok(None), None) => Start::Ended(Err(Failure::Broken("it ended twice".to_owned()))),
         }
+    }
+
+    /// What follows when that was not all.
+    pub(super) async fn wait<T>(
+        &mut self,
+        convert: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+    ) -> Result<T, Failure> {
+        let id = self.call.id;
+        let mut convert = Some(convert);
         poll_fn(|cx| {
             self.poll_entries(cx, |ctx, vm| {
                 let Some(settled) = vm.settled.borrow_mut().remove(&id) else {

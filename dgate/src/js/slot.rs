@@ -297,7 +297,7 @@ impl Slot {
         let mut result = work(ctx, vm).map_err(|e| failure(ctx, e));
         // What a hook that failed has put into `ctx.state` is there for error handlers, as a plugin's is.
         if matches!(result, Err(Failure::Thrown(_))) {
-            let context = vm.contexts.borrow().get(&call.id).cloned();
+            let context = vm.contexts.borrow().get(call.id).cloned();
             let stored = context.map(|context| JsContext::store_state(&context, ctx));
             if let Some(Err(_)) = stored {
                 ctx.catch();
@@ -333,7 +333,7 @@ impl Slot {
             self.retired.store(true, Relaxed);
         }
         if result.is_err() {
-            vm.contexts.borrow_mut().remove(&call.id);
+            vm.contexts.borrow_mut().remove(call.id);
         }
         started.append(&mut vm.outbox.borrow_mut());
         report(ctx, vm, call);

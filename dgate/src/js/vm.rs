@@ -252,6 +252,9 @@ pub(crate) struct Glue<'js> {
     pub(crate) abort_signal: Constructor<'js>,
     /// `Object.prototype`
     pub(crate) plain: Object<'js>,
+    /// One empty object of each class whose objects come and go with requests: the engine keeps a shape only as
+    /// long as something has it.
+    _shapes: Vec<Object<'js>>,
     /// The prototypes of the classes that requests make objects of.
     pub(crate) context: Object<'js>,
     pub(crate) request: Object<'js>,
@@ -262,7 +265,15 @@ pub(crate) struct Glue<'js> {
 impl<'js> Glue<'js> {
     pub(crate) fn read_from(exports: &Object<'js>) -> Result<Self> {
         let globals = exports.ctx().globals();
+        let context = prototype::<Context>(exports.ctx())?;
+        let request = prototype::<Request>(exports.ctx())?;
+        let response = prototype::<Response>(exports.ctx())?;
+        let headers = prototype::<Headers>(exports.ctx())?;
+        let promise: Object = globals.get::<_, Object>("Promise")?.get("prototype")?;
+        let kept = [&context, &request, &response, &headers, &promise];
+        let kept = kept.map(|kind| Object::new_proto(exports.ctx().clone(), Some(kind)));
         Ok(Self {
+            _shapes: kept.into_iter().collect::<Result<_>>()?,
             watch: exports.get("watch")?,
             resolve: exports.get("resolve")?,
             url: exports.get("url")?,
@@ -278,10 +289,10 @@ impl<'js> Glue<'js> {
             readable: globals.get("ReadableStream")?,
             abort_signal: globals.get("AbortSignal")?,
             plain: globals.get::<_, Object>("Object")?.get("prototype")?,
-            context: prototype::<Context>(exports.ctx())?,
-            request: prototype::<Request>(exports.ctx())?,
-            response: prototype::<Response>(exports.ctx())?,
-            headers: prototype::<Headers>(exports.ctx())?,
+            context,
+            request,
+            response,
+            headers,
         })
     }
 }
@@ -292,6 +303,38 @@ fn prototype<'js, C: JsClass<'js>>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
 
 /// Tables by numbers that count upwards. A `HashMap` with its hash against attackers costs several times as much.
 type ById<T> = BTreeMap<u64, T>;
+
+/// The contexts of hooks, by the number of the invocation. Most hooks end where they began, so that the newest has
+/// a place of its own.
+#[derive(Default, JsLifetime)]
+pub(crate) struct Contexts<'js> {
+    newest: u64,
+    context: Option<Class<'js, Context<'js>>>,
+    others: ById<Class<'js, Context<'js>>>,
+}
+
+impl<'js> Contexts<'js> {
+    pub(crate) fn insert(&mut self, id: u64, context: Class<'js, Context<'js>>) {
+        let older = std::mem::replace(&mut self.newest, id);
+        if let Some(context) = self.context.replace(context) {
+            self.others.insert(older, context);
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Class<'js, Context<'js>>> {
+        match self.newest == id {
+            true => self.context.as_ref(),
+            false => self.others.get(&id),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Class<'js, Context<'js>>> {
+        match self.newest == id {
+            true => self.context.take(),
+            false => self.others.remove(&id),
+        }
+    }
+}
 
 /// The five hooks of one module, in the order of [`super::module::HOOKS`].
 pub(crate) type HookFunctions<'js> = Vec<Option<Function<'js>>>;
@@ -306,7 +349,7 @@ pub(crate) struct Vm<'js> {
     pub(crate) settled: RefCell<ById<Settled<'js>>>,
     pub(crate) current: RefCell<Option<Arc<Call>>>,
     /// The contexts of hooks that run, by the number of the invocation.
-    pub(crate) contexts: RefCell<ById<Class<'js, Context<'js>>>>,
+    pub(crate) contexts: RefCell<Contexts<'js>>,
     /// Invocations whose promises are watched.
     calls: RefCell<ById<Weak<Call>>>,
     pub(crate) outbox: RefCell<Vec<Started>>,
@@ -464,7 +507,11 @@ impl<'js> Vm<'js> {
         let Some(call) = self.known(id) else { return };
         self.settled.borrow_mut().insert(id, settled);
         call.settled.store(true, Relaxed);
-        call.waker.wake();
+        // The one that runs looks for itself when it leaves the engine.
+        let current = self.current.borrow();
+        if current.as_ref().is_none_or(|current| current.id != id) {
+            call.waker.wake();
+        }
     }
 
     /// Notes that work in the background has ended.
@@ -481,11 +528,11 @@ impl<'js> Vm<'js> {
     pub(crate) fn forget(&self, id: u64) {
         self.calls.borrow_mut().remove(&id);
         self.settled.borrow_mut().remove(&id);
-        self.contexts.borrow_mut().remove(&id);
+        self.contexts.borrow_mut().remove(id);
     }
 }
 
 /// The userdata of a slot.
 pub(crate) fn vm<'a, 'js>(ctx: &'a Ctx<'js>) -> Result<UserDataGuard<'a, Vm<'js>>> {
-    ctx.userdata::<Vm>().ok_or(rquickjs::Error::Unknown)
+    ctx.userdata::<Vm>().ok_or_else(|| rquickjs::Error::Unknown)
 }

@@ -10,7 +10,8 @@ use rquickjs::atom::PredefinedAtom;
 use rquickjs::function::This;
 use rquickjs::object::Property;
 use rquickjs::{
-    Array, Atom, Coerced, Ctx, Error, Exception, FromJs, Object, Result, String as JsString, Value,
+    Array, Atom, Coerced, Ctx, Error, Exception, FromJs, Function, Object, Result,
+    String as JsString, Value,
 };
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::cell::RefCell;
@@ -87,39 +88,55 @@ impl<'js> Writer<'_, 'js> {
         if self.out.len() > self.limit {
             return Err(self.exceeded());
         }
-        let value = match value.as_object() {
-            Some(_) if depth >= DEPTH || value.is_proxy() => return self.engine(value),
-            Some(object) => match object
-                .get::<_, Value>(PredefinedAtom::ToJSON)?
-                .into_function()
-            {
-                Some(function) => function.call((This(value), self.name(key)?))?,
-                None => value,
-            },
-            None => value,
-        };
+        if !value.is_object() {
+            return self.primitive(value);
+        }
+        if depth >= DEPTH || value.is_proxy() {
+            return self.engine(value);
+        }
+        let object = Object::from_value(value)?;
+        let to_json: Value = object.get(PredefinedAtom::ToJSON)?;
+        if to_json.is_function() {
+            let function = Function::from_value(to_json)?;
+            let value: Value = function.call((This(object), self.name(key)?))?;
+            return match value.is_object() && !value.is_proxy() {
+                true => self.members(&Object::from_value(value)?, depth),
+                false => self.primitive(value),
+            };
+        }
+        self.members(&object, depth)
+    }
+
+    /// Anything but an object that this can follow.
+    fn primitive(&mut self, value: Value<'js>) -> Result<bool> {
         if let Some(int) = value.as_int() {
             self.int(int.into());
         } else if let Some(float) = value.as_float() {
             self.float(float)?;
-        } else if let Some(string) = value.as_string() {
-            return self.string(string);
+        } else if value.is_string() {
+            return self.string(&JsString::from_value(value)?);
         } else if let Some(bool) = value.as_bool() {
             self.out.push_str(if bool { "true" } else { "false" });
         } else if value.is_null() {
             self.out.push_str("null");
-        } else if let Some(array) = value.as_array() {
-            self.array(array, depth)?;
-        } else if let Some(object) = value.as_object() {
-            if value.is_function() {
-                return Ok(false);
-            }
-            if value.is_proxy() || object.get_prototype().as_ref() != Some(self.plain) {
-                return self.engine(value);
-            }
-            self.object(object, depth)?;
         } else {
             return self.engine(value);
+        }
+        Ok(true)
+    }
+
+    /// An object whose `toJSON` has had its say.
+    fn members(&mut self, object: &Object<'js>, depth: usize) -> Result<bool> {
+        if object.is_array()
+            && let Some(array) = object.as_array()
+        {
+            self.array(array, depth)?;
+        } else if object.is_function() {
+            return Ok(false);
+        } else if object.get_prototype().as_ref() == Some(self.plain) {
+            self.object(object, depth)?;
+        } else {
+            return self.engine(object.clone().into_value());
         }
         Ok(true)
     }
