@@ -44,7 +44,7 @@ check-docs:
     set -euo pipefail
     wrong=0
     say() { echo "$1" >&2; wrong=1; }
-    for page in *.md docs/*.md; do
+    for page in *.md docs/*.md docs/plugins/*.md plugins/*/README.md; do
         # Code blocks and spans are no links.
         links=$(sed -e '/^ *```/,/^ *```/d' -e 's/`[^`]*`//g' "$page" | grep -oE '\]\([^) ]+' | cut -c3- || true)
         for link in $links; do
@@ -52,7 +52,7 @@ check-docs:
             [ -e "$(dirname "$page")/${link%%#*}" ] || say "$page: the link $link leads nowhere"
         done
     done
-    for page in docs/*.md; do
+    for page in docs/*.md docs/plugins/*.md; do
         name=${page#docs/}
         [ "$name" = SUMMARY.md ] || grep -qF "($name)" docs/SUMMARY.md || say "$page: not in docs/SUMMARY.md"
     done

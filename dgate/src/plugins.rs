@@ -1,9 +1,24 @@
 //! The native plugins of the default binary: registration is visible code.
 
 use dgate_core::Registry;
+use dgate_plugin_concurrency_limit::ConcurrencyLimitLayer;
+use dgate_plugin_cors::CorsLayer;
+use dgate_plugin_ip_restriction::IpRestrictionLayer;
+use dgate_plugin_rate_limit::RateLimitLayer;
 use dgate_plugin_request_id::RequestId;
+use dgate_plugin_request_size_limit::RequestSizeLimitLayer;
+use dgate_plugin_request_timeout::RequestTimeoutLayer;
 
 /// Adds them all.
 pub(crate) fn register(registry: &mut Registry) {
-    registry.add::<RequestId>();
+    registry
+        .add::<RequestId>()
+        // Who may come in. Authentication (`key-auth`, `basic-auth`, `jwt`, `acl`) has its place here.
+        .add::<IpRestrictionLayer>()
+        .add::<CorsLayer>()
+        // How much.
+        .add::<RateLimitLayer>()
+        .add::<ConcurrencyLimitLayer>()
+        .add::<RequestSizeLimitLayer>()
+        .add::<RequestTimeoutLayer>();
 }

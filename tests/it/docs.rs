@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dgate::config::{Config, schema_of};
 use dgate::resource::Kind;
@@ -23,26 +23,30 @@ fn the_field_reference_is_that_of_the_schemas() {
 }
 
 #[tokio::test]
-async fn the_list_of_plugins_is_that_of_the_binary() {
+async fn every_plugin_of_the_binary_has_its_page() {
     let gateway = DGate::builder().build().await.unwrap();
     let registry = gateway.control().registry();
-    let mut text = String::new();
+    let mut index = "| plugin | what it does |\n| --- | --- |\n".to_owned();
     for plugin in registry.names().filter_map(|name| registry.get(name)) {
-        let hooks: Vec<_> = plugin
-            .hooks()
-            .names()
-            .map(|hook| format!("`{hook}`"))
-            .collect();
-        writeln!(
-            text,
-            "### `{}`\n\nHooks: {}.\n",
-            plugin.name(),
-            hooks.join(", ")
-        )
-        .unwrap();
-        writeln!(text, "{}", table(plugin.schema())).unwrap();
+        let (name, schema) = (plugin.name(), plugin.schema());
+        let summary = schema["description"].as_str().unwrap().replace('\n', " ");
+        writeln!(index, "| [`{name}`](plugins/{name}.md) | {summary} |").unwrap();
+        let hooks: Vec<_> = plugin.hooks().names().map(|h| format!("`{h}`")).collect();
+        let hooks = match hooks.as_slice() {
+            [] => "A layer of its own, without hooks.".to_owned(),
+            hooks => format!("Hooks: {}.", hooks.join(", ")),
+        };
+        let page = format!("{summary}\n\n{}\n\n{hooks}", table(schema));
+        let readme = format!("../plugins/dgate-plugin-{name}/README.md");
+        check(&readme, &[("plugin", page.clone())]);
+        check(&format!("plugins/{name}.md"), &[("plugin", page)]);
+        let listed = fs::read_to_string(docs().join("SUMMARY.md")).unwrap();
+        assert!(
+            listed.contains(&format!("(plugins/{name}.md)")),
+            "docs/SUMMARY.md does not list plugins/{name}.md"
+        );
     }
-    check("plugins.md", &[("plugins", text.trim_end().to_owned())]);
+    check("plugins.md", &[("plugins", index.trim_end().to_owned())]);
 }
 
 #[test]
@@ -63,10 +67,8 @@ fn the_list_of_error_codes_is_that_of_the_code() {
 
 /// Compares the generated parts of a page, or writes them.
 fn check(page: &str, parts: &[(&str, String)]) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../docs")
-        .join(page);
-    let is = fs::read_to_string(&path).unwrap();
+    let path = docs().join(page);
+    let is = fs::read_to_string(&path).unwrap_or_else(|error| panic!("docs/{page}: {error}"));
     let mut should = is.clone();
     for (name, text) in parts {
         let begin = format!("<!-- generated: {name} -->\n");
@@ -85,6 +87,10 @@ fn check(page: &str, parts: &[(&str, String)]) {
         is == should,
         "docs/{page} is not what the code says: UPDATE_DOCS=1 cargo test -p dgate-tests docs"
     );
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
 }
 
 /// The fields of an object, those of the objects in it too, one a row.

@@ -16,11 +16,11 @@ use paths::{blanked, is_word, paths_in, use_tree, without_tests, words};
 /// Lowest first. Modules of one floor may know each other, except the files of `layer`.
 const CORE: &[&[&str]] = &[
     &[
-        "body", "error", "exchange", "gather", "metrics", "target", "units",
+        "body", "consumer", "error", "exchange", "gather", "key", "metrics", "target", "units",
     ],
     &["pipeline", "reply"],
     &["layer"],
-    &["hook", "plugin", "registry"],
+    &["hook", "plugin", "registry", "transform"],
     &["upstream"],
 ];
 

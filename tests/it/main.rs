@@ -20,6 +20,7 @@ mod logs;
 mod module_cli;
 mod modules;
 mod parity;
+mod plugins;
 mod routing;
 mod sensitive;
 mod state;

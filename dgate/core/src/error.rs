@@ -76,12 +76,16 @@ macro_rules! kinds {
 kinds! {
     /// Malformed or ambiguous HTTP (RFC 9112).
     BadRequest = 400 "bad_request" Client "The request is malformed";
+    /// The client may not have this.
+    Forbidden = 403 "forbidden" Client "The request is not allowed";
     /// No domain, namespace or route takes the request.
     NoRoute = 404 "no_route" Client "No route takes this request";
     /// A route has the path, none takes the method; `Allow` says which do.
     MethodNotAllowed = 405 "method_not_allowed" Client "The method is not allowed on this path";
     /// The request did not arrive in time.
     RequestTimeout = 408 "request_timeout" Client "The request did not arrive in time";
+    /// The request does not declare the length of its body, where it has to (RFC 9110 §15.5.12).
+    LengthRequired = 411 "length_required" Client "The length of the request body must be declared";
     /// The body is above `max_body`.
     BodyTooLarge = 413 "body_too_large" Client "The request body is too large";
     /// The request target is above `max_uri`.
@@ -142,6 +146,7 @@ pub struct Error(Box<Inner>);
 struct Inner {
     kind: ErrorKind,
     origin: Origin,
+    status: Option<StatusCode>,
     detail: Option<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     attempts: u32,
@@ -155,6 +160,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             origin: kind.origin(),
+            status: None,
             detail: None,
             headers: Vec::new(),
             attempts: 0,
@@ -172,6 +178,12 @@ impl Error {
     /// Replaces the sentence that clients read as `detail`.
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
+        self
+    }
+
+    /// Replaces the status of the default answer: what a limit is configured to refuse with.
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = Some(status);
         self
     }
 
@@ -237,7 +249,7 @@ impl Error {
 
     /// The status of the default answer.
     pub fn status(&self) -> StatusCode {
-        self.0.kind.status()
+        self.0.status.unwrap_or(self.0.kind.status())
     }
 
     /// The sentence for clients.

@@ -5,6 +5,7 @@
 //! response and error hooks see it, and puts it back into a request that a hook replaced.
 
 use crate::body::Request;
+use crate::consumer::Consumers;
 use crate::metrics::RouteMetrics;
 use crate::target::Target;
 use http::HeaderValue;
@@ -102,6 +103,9 @@ pub struct RouteInfo {
     pub service_urls: Vec<String>,
     /// The counters of the route.
     pub metrics: RouteMetrics,
+    /// The consumers of the namespace, when there are some and a plugin of the route looks for one
+    /// ([`Plugin::CONSUMERS`](crate::Plugin::CONSUMERS)).
+    pub consumers: Option<Arc<Consumers>>,
 }
 
 /// Path parameters, percent-decoded, in the order of the pattern.

@@ -5,16 +5,18 @@
 //!
 //! | floor | modules | subject |
 //! | --- | --- | --- |
-//! | 0 | [`mod@body`] [`error`] [`exchange`] [`gather`] [`metrics`] [`target`] [`units`] | the words of a request |
+//! | 0 | [`mod@body`] [`consumer`] [`error`] [`exchange`] [`gather`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
 //! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
-//! | 3 | [`hook`] [`mod@plugin`] [`registry`] | the five hooks |
+//! | 3 | [`hook`] [`mod@plugin`] [`registry`] [`transform`] | the five hooks |
 //! | 4 | [`upstream`] | the client side: pools, balancing, retries around them |
 
 pub mod body;
+pub mod consumer;
 pub mod error;
 pub mod exchange;
 pub mod gather;
+pub mod key;
 pub mod metrics;
 pub mod target;
 pub mod units;
@@ -27,6 +29,7 @@ pub mod layer;
 pub mod hook;
 pub mod plugin;
 pub mod registry;
+pub mod transform;
 
 pub mod upstream;
 
@@ -35,8 +38,9 @@ pub use dgate_macros::plugin;
 pub use error::{Error, ErrorKind, Origin};
 pub use exchange::Exchange;
 pub use hook::{Flow, HookSet, Hooks, Interrupt, ModuleLayer};
+pub use key::Key;
 pub use pipeline::{Pipeline, PipelineBuilder, PipelineLayer};
-pub use plugin::{Plugin, Setup};
+pub use plugin::{FieldError, Plugin, Setup};
 pub use registry::Registry;
 pub use target::Target;
 pub use upstream::Upstream;

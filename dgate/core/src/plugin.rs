@@ -48,10 +48,14 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     const NAME: &'static str;
     /// The hooks it implements; written by `#[dgate::plugin]`.
     const HOOKS: HookSet;
+    /// Whether it looks for consumers: then [`RouteInfo::consumers`](crate::exchange::RouteInfo::consumers) has
+    /// those of its namespace.
+    const CONSUMERS: bool = false;
     /// Its configuration. `#[serde(deny_unknown_fields)]` belongs on it; its field docs are the manual.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// Makes the plugin for one place in the configuration. An error refuses the whole change.
+    /// Makes the plugin for one place in the configuration. An error refuses the whole change; a [`FieldError`]
+    /// says at which field.
     fn new(config: Self::Config, setup: &Setup) -> Result<Self, BoxError>;
 
     /// See [`Hooks::fetch_upstream`].
@@ -120,6 +124,36 @@ impl Setup {
             namespace: namespace.into(),
             place: place.into(),
         }
+    }
+}
+
+/// What is wrong with one field of a configuration, said by [`Plugin::new`]: for what a schema cannot say.
+///
+/// ```
+/// use dgate_core::FieldError;
+/// let error = FieldError::new("/allow/0", "`10.0.0.0/99` is no network");
+/// assert_eq!(error.pointer(), "/allow/0");
+/// assert_eq!(error.to_string(), "`10.0.0.0/99` is no network");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct FieldError {
+    pointer: String,
+    detail: String,
+}
+
+impl FieldError {
+    /// An error at a JSON pointer (RFC 6901) inside the plugin's configuration: `/field`, `/list/0`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
+
+    /// Where it is.
+    pub fn pointer(&self) -> &str {
+        &self.pointer
     }
 }
 

@@ -29,6 +29,7 @@ pub struct Registry(BTreeMap<&'static str, Arc<Entry>>);
 pub struct Entry {
     name: &'static str,
     hooks: HookSet,
+    consumers: bool,
     schema: Value,
     make: fn(Value, &Setup) -> Result<Plugged, BoxError>,
 }
@@ -48,6 +49,7 @@ impl Registry {
             Arc::new(Entry {
                 name: P::NAME,
                 hooks: P::HOOKS,
+                consumers: P::CONSUMERS,
                 schema,
                 make,
             }),
@@ -74,6 +76,10 @@ impl Entry {
     /// The hooks it has.
     pub fn hooks(&self) -> HookSet {
         self.hooks
+    }
+    /// Whether it looks for consumers.
+    pub fn consumers(&self) -> bool {
+        self.consumers
     }
     /// The JSON Schema of its configuration.
     pub fn schema(&self) -> &Value {

@@ -335,6 +335,13 @@ fn router(shared: Shared) -> Router {
                 .patch(resources::patch_two)
                 .delete(resources::delete_two),
         )
+        .route(
+            "/{kind}/{namespace}/{collection}/{id}",
+            get(resources::get_three)
+                .put(resources::put_three)
+                .patch(resources::patch_three)
+                .delete(resources::delete_three),
+        )
         .fallback(async || Refusal::not_found("there is no such call").into_response())
         .method_not_allowed_fallback(async || {
             Refusal::new(

@@ -1,7 +1,8 @@
 //! How the Admin API says no: problem documents (RFC 9457), with a pointer for each error.
 
 use crate::config::Diagnostic;
-use crate::control::Rejection;
+use crate::control::{LedgerError, Rejection};
+use crate::store::StoreError;
 use axum::response::{IntoResponse, Response};
 use dgate_core::exchange::random_id;
 use dgate_core::reply::PROBLEM_JSON;
@@ -77,6 +78,17 @@ impl From<Rejection> for Refusal {
                 detail,
             ),
             Rejection::NotFound(_) | Rejection::NoRevision(_) => Self::not_found(detail),
+            Rejection::Storage(error) => {
+                let (status, code) = match error {
+                    StoreError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
+                    StoreError::TooLarge { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "too_large"),
+                    _ => (StatusCode::SERVICE_UNAVAILABLE, "storage_unavailable"),
+                };
+                Self::new(status, code, detail)
+            }
+            Rejection::Unreadable(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
+            }
             Rejection::Referenced { by, .. } => {
                 let by: Vec<_> = by
                     .iter()
@@ -85,6 +97,12 @@ impl From<Rejection> for Refusal {
                 Self::new(StatusCode::CONFLICT, "referenced", detail).with("referrers", by.into())
             }
         }
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    fn from(error: LedgerError) -> Self {
+        Rejection::from(error).into()
     }
 }
 

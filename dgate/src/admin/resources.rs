@@ -3,8 +3,11 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
-use crate::config::{Format, Node, parse};
-use crate::control::{Applied, ChangeSet, Control, Options, Rejection};
+use crate::config::{Format, Node, parse, to_yaml};
+use crate::control::{
+    Applied, ChangeSet, Control, DocumentPage, DocumentQuery, LedgerError, Options, Rejection,
+    StoredDocument,
+};
 use crate::resource::{Key, Kind, Spec, Stored, read_bundle, write_bundle};
 use axum::Json;
 use axum::body::Bytes;
@@ -16,11 +19,14 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 pub(super) type Answer = Result<Response, Refusal>;
 
 /// The largest page of a list; more is clamped.
 pub(super) const MAX_LIMIT: usize = 1000;
+
+const DOCUMENT_ADDRESS: &str = "a document is addressed as /document/NAMESPACE/COLLECTION/ID";
 
 fn kind(text: &str) -> Result<Kind, Refusal> {
     Kind::parse(text).ok_or_else(|| {
@@ -32,11 +38,12 @@ fn kind(text: &str) -> Result<Kind, Refusal> {
     })
 }
 
-/// The key of a path of one or two names.
+/// The key of a path of one to three names.
 fn key(path: &[String]) -> Result<Key, Refusal> {
     match path {
         [kind_text, name] => match kind(kind_text)? {
             Kind::Namespace => Ok(Key::namespace(name)),
+            Kind::Document => Err(Refusal::not_found(DOCUMENT_ADDRESS)),
             kind => Err(Refusal::not_found(format!(
                 "a {kind} is addressed as /{kind}/NAMESPACE/NAME"
             ))),
@@ -45,7 +52,14 @@ fn key(path: &[String]) -> Result<Key, Refusal> {
             Kind::Namespace => Err(Refusal::not_found(
                 "a namespace is addressed as /namespace/NAME",
             )),
+            Kind::Document => Err(Refusal::not_found(DOCUMENT_ADDRESS)),
             kind => Ok(Key::new(kind, namespace, name)),
+        },
+        [kind_text, namespace, collection, id] => match kind(kind_text)? {
+            Kind::Document => Ok(Key::document(namespace, collection, id)),
+            kind => Err(Refusal::not_found(format!(
+                "a {kind} has no parts of its own: only documents have addresses of this length"
+            ))),
         },
         _ => Err(Refusal::not_found("there is no such call")),
     }
@@ -69,6 +83,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
 pub(super) struct ListQuery {
     namespace: Option<String>,
     tag: Option<String>,
+    collection: Option<String>,
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -82,13 +97,24 @@ pub(super) async fn list(
     let kind = kind(&text)?;
     let state = shared.gateway.control().state();
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
-    let after = query
-        .cursor
-        .as_deref()
-        .map(|path| match path.split_once('/') {
-            Some((namespace, name)) => Key::new(kind, namespace, name),
-            None => Key::new(kind, path, path),
-        });
+    let after = match query.cursor.as_deref() {
+        None => None,
+        Some(path) => Some(match (kind, path.split_once('/')) {
+            (Kind::Namespace, None) => Key::namespace(path),
+            (Kind::Namespace, _) | (_, None) => {
+                let detail = "cursor is no place in this list: take `next` of the page before";
+                return Err(Refusal::malformed(detail));
+            }
+            (_, Some((namespace, name))) => Key::new(kind, namespace, name),
+        }),
+    };
+    if kind == Kind::Document {
+        return documents(&shared, query, after, limit).await;
+    }
+    if query.collection.is_some() {
+        let detail = "collection chooses among documents only";
+        return Err(Refusal::malformed(detail));
+    }
     let mut found = state
         .of_kind(kind)
         .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
@@ -105,23 +131,86 @@ pub(super) async fn list(
     Ok(Json(json!({"items": items, "next": next, "revision": state.revision()})).into_response())
 }
 
-fn shown(stored: &Stored, status: StatusCode, applied: &Applied) -> Response {
-    let mut json = stored.to_json();
-    applied.add_warnings(&mut json);
-    let mut response = (status, Json(json)).into_response();
-    if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", stored.revision)) {
-        response.headers_mut().insert(header::ETAG, etag);
+/// A page of documents.
+async fn documents(shared: &Shared, query: ListQuery, after: Option<Key>, limit: usize) -> Answer {
+    if query.collection.is_some() && query.namespace.is_none() {
+        let detail = "collection is one of a namespace: say which with namespace";
+        return Err(Refusal::malformed(detail));
     }
-    response
+    let control = shared.gateway.control().clone();
+    let revision = control.state().revision();
+    let read = move || {
+        if query.tag.is_some() {
+            return Ok(DocumentPage::default());
+        }
+        control.ledger().documents(&DocumentQuery {
+            namespace: query.namespace.as_deref(),
+            collection: query.collection.as_deref(),
+            after,
+            limit,
+            ..DocumentQuery::default()
+        })
+    };
+    let page = off_the_runtime(read).await?;
+    let items: Vec<Value> = page.items.iter().map(StoredDocument::to_json).collect();
+    let next = page.next.map(|key| key.path());
+    Ok(Json(json!({"items": items, "next": next, "revision": revision})).into_response())
+}
+
+/// A resource or a document as it is stored.
+enum Found {
+    Resource(Arc<Stored>),
+    Document(StoredDocument),
+}
+
+impl Found {
+    /// `None` when there is none.
+    fn at(shared: &Shared, key: &Key) -> Result<Option<Self>, Refusal> {
+        let control = shared.gateway.control();
+        Ok(match key.kind {
+            // Microseconds: a document is read where it is asked for.
+            Kind::Document => control.ledger().document(key)?.map(Self::Document),
+            _ => control.state().get(key).cloned().map(Self::Resource),
+        })
+    }
+
+    fn expect(shared: &Shared, key: &Key) -> Result<Self, Refusal> {
+        let absent = || Refusal::not_found(format!("{key} does not exist"));
+        Self::at(shared, key)?.ok_or_else(absent)
+    }
+
+    /// What `If-Match` compares: the revision of a resource, the version of a document.
+    fn tag(&self) -> u64 {
+        match self {
+            Self::Resource(stored) => stored.revision,
+            Self::Document(document) => document.version,
+        }
+    }
+
+    fn declared(&self) -> Value {
+        match self {
+            Self::Resource(stored) => stored.spec.to_json(),
+            Self::Document(document) => Spec::Document(Box::new(document.document())).to_json(),
+        }
+    }
+
+    fn shown(&self, status: StatusCode, applied: &Applied) -> Response {
+        let mut json = match self {
+            Self::Resource(stored) => stored.to_json(),
+            Self::Document(document) => document.to_json(),
+        };
+        applied.add_warnings(&mut json);
+        let mut response = (status, Json(json)).into_response();
+        if let Ok(etag) = HeaderValue::from_str(&format!("\"{}\"", self.tag())) {
+            response.headers_mut().insert(header::ETAG, etag);
+        }
+        response
+    }
 }
 
 fn get(shared: &Shared, path: &[String]) -> Answer {
-    let key = key(path)?;
-    let state = shared.gateway.control().state();
-    let stored = state
-        .get(&key)
-        .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
-    Ok(shown(stored, StatusCode::OK, &Applied::default()))
+    let found = Found::expect(shared, &key(path)?)?;
+    Ok(found.shown(StatusCode::OK, &Applied::default()))
 }
 
 /// What is sent, as a tree: JSON, or YAML when the content type says so.
@@ -194,32 +283,37 @@ pub(super) async fn change_by(
     change: impl FnOnce(&Control) -> Result<Applied, Rejection> + Send + 'static,
 ) -> Result<Applied, Refusal> {
     let control = shared.gateway.control().clone();
-    match tokio::task::spawn_blocking(move || change(&control)).await {
+    off_the_runtime(move || change(&control)).await
+}
+
+/// Does what may take its time, on the disk or in the compiler, where nobody waits behind it.
+pub(super) async fn off_the_runtime<T: Send + 'static, E: Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, Refusal>
+where
+    Refusal: From<E>,
+{
+    match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(Refusal::from),
         Err(_) => Err(Refusal::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "the change failed: see the log",
+            "the call failed: see the log",
         )),
     }
 }
 
 async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answer {
-    let existed = shared.gateway.control().state().get(&key).is_some();
     let applied = commit(shared, ChangeSet::put(spec), options).await?;
-    let state = shared.gateway.control().state();
-    let stored = state
-        .get(&key)
+    let created = applied.changes.iter().any(|c| c.op == "create");
+    let found = Found::at(shared, &key)?
         .ok_or_else(|| Refusal::not_found(format!("{key} was deleted meanwhile")))?;
-    Ok(shown(
-        stored,
-        if existed {
-            StatusCode::OK
-        } else {
-            StatusCode::CREATED
-        },
-        &applied,
-    ))
+    let status = if created {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    Ok(found.shown(status, &applied))
 }
 
 async fn put(
@@ -266,15 +360,12 @@ async fn patch(
     if !patch.is_object() {
         return Err(Refusal::malformed("a merge patch (RFC 7396) is an object"));
     }
-    let state = shared.gateway.control().state();
-    let stored = state
-        .get(&key)
-        .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
-    let mut merged = stored.spec.to_json();
+    let found = Found::expect(shared, &key)?;
+    let mut merged = found.declared();
     merge(&mut merged, patch);
     let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
     // What was merged into must still be what is there.
-    options.if_match.get_or_insert(stored.revision);
+    options.if_match.get_or_insert(found.tag());
     write(shared, key, spec, options).await
 }
 
@@ -299,13 +390,17 @@ async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-macro_rules! both {
-    ($($one:ident $two:ident = $call:ident($($arg:ident: $ty:ty),*);)*) => {$(
+/// The calls on one resource, for paths of one, two and three names.
+macro_rules! calls {
+    ($($one:ident $two:ident $three:ident = $call:ident($($arg:ident: $ty:ty),*);)*) => {$(
         pub(super) async fn $one(State(shared): State<Shared>, Path((kind, name)): Path<(String, String)>, $($arg: $ty),*) -> Answer {
-            both!(@call $call, &shared, &[kind, name], $($arg),*)
+            calls!(@call $call, &shared, &[kind, name], $($arg),*)
         }
         pub(super) async fn $two(State(shared): State<Shared>, Path((kind, namespace, name)): Path<(String, String, String)>, $($arg: $ty),*) -> Answer {
-            both!(@call $call, &shared, &[kind, namespace, name], $($arg),*)
+            calls!(@call $call, &shared, &[kind, namespace, name], $($arg),*)
+        }
+        pub(super) async fn $three(State(shared): State<Shared>, Path((kind, namespace, collection, id)): Path<(String, String, String, String)>, $($arg: $ty),*) -> Answer {
+            calls!(@call $call, &shared, &[kind, namespace, collection, id], $($arg),*)
         }
     )*};
     (@call put, $shared:expr, $path:expr, $h:ident, $b:ident) => { put($shared, $path, &$h, $b).await };
@@ -314,11 +409,11 @@ macro_rules! both {
     (@call get, $shared:expr, $path:expr, ) => { get($shared, $path) };
 }
 
-both! {
-    get_one get_two = get();
-    put_one put_two = put(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
-    patch_one patch_two = patch(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
-    delete_one delete_two = delete(headers: HeaderMap, query: Query<DeleteQuery>);
+calls! {
+    get_one get_two get_three = get();
+    put_one put_two put_three = put(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
+    patch_one patch_two patch_three = patch(headers: HeaderMap, bytes: Result<Bytes, BytesRejection>);
+    delete_one delete_two delete_three = delete(headers: HeaderMap, query: Query<DeleteQuery>);
 }
 
 #[derive(Deserialize)]
@@ -357,6 +452,16 @@ pub(super) async fn apply(
 #[derive(Deserialize)]
 pub(super) struct ExportQuery {
     namespace: Option<String>,
+    #[serde(default)]
+    format: ExportFormat,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ExportFormat {
+    #[default]
+    Json,
+    Yaml,
 }
 
 /// `GET /api/v1/export`
@@ -364,11 +469,50 @@ pub(super) async fn export(
     State(shared): State<Shared>,
     Query(query): Query<ExportQuery>,
 ) -> Answer {
-    let state = shared.gateway.control().state();
+    let control = shared.gateway.control().clone();
+    let format = query.format;
+    let read = move || -> Result<String, Refusal> {
+        let bundle = whole(&control, query.namespace.as_deref())?;
+        Ok(match format {
+            ExportFormat::Json => bundle.to_string(),
+            ExportFormat::Yaml => to_yaml(&bundle),
+        })
+    };
+    let text = off_the_runtime(read).await?;
+    let media = match format {
+        ExportFormat::Json => "application/json",
+        // RFC 9512.
+        ExportFormat::Yaml => "application/yaml",
+    };
+    Ok(([(header::CONTENT_TYPE, media)], text).into_response())
+}
+
+/// All resources and documents, or those of one namespace, as a bundle.
+fn whole(control: &Control, namespace: Option<&str>) -> Result<Value, LedgerError> {
+    let state = control.state();
     let chosen = state
         .all()
-        .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n));
-    Ok(Json(write_bundle(chosen.map(|(_, stored)| &stored.spec))).into_response())
+        .filter(|(key, _)| namespace.is_none_or(|n| key.namespace == *n));
+    let mut bundle = write_bundle(chosen.map(|(_, stored)| &stored.spec));
+    let mut query = DocumentQuery {
+        namespace,
+        limit: MAX_LIMIT,
+        ..DocumentQuery::default()
+    };
+    let mut all = Vec::new();
+    loop {
+        let page = control.ledger().documents(&query)?;
+        let documents = page.items.iter().map(StoredDocument::document);
+        all.extend(documents.map(|document| Spec::Document(Box::new(document)).to_json()));
+        match page.next {
+            Some(last) => query.after = Some(last),
+            None => break,
+        }
+    }
+    if !all.is_empty() {
+        bundle[Kind::Document.plural()] = all.into();
+    }
+    Ok(bundle)
 }
 
 /// `GET /api/v1/schema/{kind}`

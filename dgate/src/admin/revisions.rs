@@ -3,9 +3,9 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
-use super::resources::{Answer, MAX_LIMIT, Query, body, change_by};
+use super::resources::{Answer, MAX_LIMIT, Query, body, change_by, off_the_runtime};
 use crate::config::typed_at;
-use crate::control::Control;
+use crate::control::{Control, LedgerError, Revision};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
@@ -24,29 +24,39 @@ pub(super) struct ListQuery {
 
 /// `GET /api/v1/revision`
 pub(super) async fn list(State(shared): State<Shared>, Query(query): Query<ListQuery>) -> Answer {
-    let control = shared.gateway.control();
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
-    let all = control.revisions();
-    let mut found = all
-        .iter()
-        .filter(|r| query.cursor.is_none_or(|before| r.id < before));
-    let page: Vec<_> = found.by_ref().take(limit).collect();
+    let control = shared.gateway.control().clone();
+    let read = move || {
+        let found = control.ledger().revisions(query.cursor, limit + 1)?;
+        Ok::<_, LedgerError>((found, control.state().revision()))
+    };
+    let (mut found, revision) = off_the_runtime(read).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
     // A cursor is text, as that of every list.
-    let next = found.next().and(page.last()).map(|r| r.id.to_string());
-    let items: Vec<Value> = page.iter().map(|r| r.summary()).collect();
-    let revision = control.state().revision();
+    let next = found.last().filter(|_| more).map(|r| r.id.to_string());
+    let items: Vec<Value> = found.iter().map(Revision::to_json).collect();
     Ok(Json(json!({"items": items, "next": next, "revision": revision})).into_response())
 }
 
 /// `GET /api/v1/revision/{id}`
-pub(super) async fn one(State(shared): State<Shared>, Path(id): Path<String>) -> Answer {
-    let found = id
-        .parse()
-        .ok()
-        .and_then(|id| shared.gateway.control().revision(id));
+pub(super) async fn one(State(shared): State<Shared>, Path(text): Path<String>) -> Answer {
+    let control = shared.gateway.control().clone();
+    let id = text.parse().ok();
+    let read = move || {
+        let Some(id) = id else {
+            return Ok::<_, LedgerError>(None);
+        };
+        let ledger = control.ledger();
+        Ok(match ledger.revision(id)? {
+            Some(revision) => Some(revision.with_changes(&ledger.changes(id, id)?)),
+            None => None,
+        })
+    };
+    let found = off_the_runtime(read).await?;
     let found =
-        found.ok_or_else(|| Refusal::not_found(format!("revision `{id}` is not kept here")))?;
-    Ok(Json(found.to_json()).into_response())
+        found.ok_or_else(|| Refusal::not_found(format!("revision `{text}` is not kept here")))?;
+    Ok(Json(found).into_response())
 }
 
 /// The body of a rollback.

@@ -55,12 +55,13 @@ fn check(file: &Path) -> Result<Warnings, StartError> {
     let gateway = if config::looks_like_bundle(&tree) {
         check_bundle(file, tree, &environment)?
     } else {
-        let loaded = config::check(file, tree, &environment)?;
+        let mut loaded = config::check(file, tree, &environment)?;
         if let crate::config::Limit::Of(address) = loaded.config.admin.listen {
             let config = loaded.config.admin.clone();
             Admin::configured(address, config, &loaded.base_dir, Some(file)).check()?;
         }
-        // Compiles everything as `serve` would, and opens nothing.
+        // Compiles everything as `serve` would, and opens nothing, the storage neither.
+        loaded.config.storage = None;
         DGate::builder().loaded(loaded).build_now()?
     };
     let snapshot = gateway.control().snapshot().load();
@@ -79,7 +80,7 @@ fn check_bundle(file: &Path, tree: Node, environment: &Environment) -> Result<DG
         source: Some(file),
         prefix: "",
     };
-    apply_bundle(gateway.control(), &declared, None)?;
+    apply_bundle(gateway.control(), &declared)?;
     Ok(gateway)
 }
 

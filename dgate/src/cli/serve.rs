@@ -3,7 +3,7 @@
 use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, LogRing, Running};
 use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
-use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle};
+use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle, take_declared};
 use crate::server::{DefaultCertificate, Inherited, Listen, Server, TlsKeys};
 use dgate_core::BoxError;
 use std::path::Path;
@@ -50,18 +50,14 @@ impl Serve {
         }
     }
 
-    async fn serve(self, loaded: Loaded, lines: LogRing) -> Result<(), StartError> {
+    async fn serve(self, mut loaded: Loaded, lines: LogRing) -> Result<(), StartError> {
         let mut signals = Signals::new().map_err(StartError::io("signal handlers"))?;
-        let config = loaded.config.clone();
-        if let Some(storage) = &config.storage {
-            let note = "storage comes with a later version: changes through the Admin API are kept in memory";
-            match loaded.source {
-                Some(_) => tracing::warn!(path = %storage.path.display(), "{note}"),
-                None => tracing::info!("{note}"),
-            }
+        if self.demo && loaded.source.is_none() {
+            // The echo upstream ends with this process, and so does what leads to it.
+            loaded.config.storage = None;
         }
+        let config = loaded.config.clone();
         let (base, source) = (loaded.base_dir.clone(), loaded.source.clone());
-        let mut applied = loaded.resources.clone();
         let gateway = DGate::builder().loaded(loaded).build_now()?;
         if self.demo {
             let upstream = demo::echo()
@@ -73,7 +69,7 @@ impl Serve {
                 source: None,
                 prefix: "",
             };
-            apply_bundle(gateway.control(), &declared, None)?;
+            apply_bundle(gateway.control(), &declared)?;
         }
         // Everything that can fail comes before the first connection is taken.
         let listen = listeners(&config, &base)?;
@@ -108,7 +104,7 @@ impl Serve {
                 _ = signals.term.recv() => break,
                 _ = signals.int.recv() => break,
                 _ = signals.hangup.recv() => {
-                    let result = self.reload(&gateway, &server, admin.as_ref(), &mut applied);
+                    let result = self.reload(&gateway, &server, admin.as_ref());
                     if let Some(admin) = &admin {
                         admin.set_reload(result.map_err(|e| e.to_string()));
                     }
@@ -123,6 +119,9 @@ impl Serve {
         server.shutdown(limit).await;
         // The Admin API outlives the proxy, so that `/readyz` can say 503 all along.
         drop::<Option<Running>>(admin);
+        if let Err(error) = gateway.control().ledger().close() {
+            tracing::error!(%error, "the storage did not close well");
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -133,9 +132,8 @@ impl Serve {
         gateway: &DGate,
         server: &Server,
         admin: Option<&Running>,
-        applied: &mut Option<Node>,
     ) -> Result<(), StartError> {
-        let mut read = || {
+        let read = || {
             let loaded = config::load(
                 self.file.config.as_deref(),
                 &Environment::of_process(),
@@ -148,7 +146,7 @@ impl Serve {
                 }
                 None => None,
             };
-            take_over(gateway, server, &loaded, applied)?;
+            take_over(gateway, server, &loaded)?;
             if let Some((admin, policy)) = policy {
                 admin.set_policy(policy);
             }
@@ -168,13 +166,11 @@ impl Serve {
     }
 }
 
-/// `applied` is the bundle that the file held when it was last taken over: one that is the same changes nothing, so
-/// that what was changed through the Admin API since then stays.
+/// Takes over what a configuration file says, all of it or nothing.
 pub(super) fn take_over(
     gateway: &DGate,
     server: &Server,
     loaded: &Loaded,
-    applied: &mut Option<Node>,
 ) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
     let keys = default_certificate(&loaded.config, &loaded.base_dir)?;
@@ -184,22 +180,16 @@ pub(super) fn take_over(
         .control()
         .set_globals(globals)
         .map_err(|e| StartError::refused(e, source))?;
-    let values = |node: &Option<Node>| node.as_ref().map(Node::to_json);
-    if values(&loaded.resources) != values(applied) {
-        let none = Node::from_json(&serde_json::json!({}));
-        let resources = loaded.resources.as_ref().unwrap_or(&none);
-        let declared = Declared {
-            bundle: resources,
-            files: &loaded.files,
-            source,
-            prefix: "/resources",
-        };
-        if let Err(error) = apply_bundle(gateway.control(), &declared, applied.as_ref()) {
-            // The old globals compiled a moment ago with the same state.
-            let _ = gateway.control().set_globals(before);
-            return Err(error);
-        }
-        applied.clone_from(&loaded.resources);
+    let declared = loaded.resources.as_ref().map(|bundle| Declared {
+        bundle,
+        files: &loaded.files,
+        source,
+        prefix: "/resources",
+    });
+    if let Err(error) = take_declared(gateway.control(), declared.as_ref()) {
+        // The old globals compiled a moment ago with the same state.
+        let _ = gateway.control().set_globals(before);
+        return Err(error);
     }
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);

@@ -233,6 +233,10 @@ pub struct StorageConfig {
     pub history: u64,
     /// How long to wait at start for another process to leave the directory.
     pub lock_timeout: Duration,
+    /// The file with the key that sensitive fields are encrypted with, relative to the configuration file. Made on
+    /// the first start, by default as `secret.key` in `path`. `DGATE_SECRET_KEY` holds the key itself and wins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key_file: Option<PathBuf>,
 }
 
 impl Default for StorageConfig {
@@ -242,6 +246,7 @@ impl Default for StorageConfig {
             history: 1000,
             // As long as a predecessor may drain by default, so that a restart overlaps.
             lock_timeout: Duration::from_secs(30),
+            secret_key_file: None,
         }
     }
 }

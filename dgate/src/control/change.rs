@@ -1,8 +1,10 @@
 //! ChangeSets: what is wished, how it is checked against the state, and why it may be refused.
 
+use super::ledger::{Declaration, LedgerError};
 use crate::config::{Diagnostic, Span};
-use crate::resource::{Bundle, Key, Kind, Spec, State};
+use crate::resource::{Bundle, Document, Key, Kind, Spec, State};
 use crate::snapshot::{Problem, ProblemKind, Warning};
+use crate::store::StoreError;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
@@ -21,8 +23,13 @@ pub struct ChangeSet {
 /// One operation.
 #[derive(Clone, Debug)]
 pub enum Op {
-    /// Creates or replaces; the text is the JSON pointer that errors about it start with.
+    /// Makes it so: creates or replaces what is not so already. The text is the JSON pointer that errors about it
+    /// start with.
     Put(Box<Spec>, String),
+    /// Makes a resource what it was, its sensitive fields included.
+    Restore(Box<Spec>),
+    /// Writes a document; its version counts this even if its data stays.
+    Write(Box<Document>),
     /// Deletes.
     Delete(Key),
 }
@@ -41,10 +48,24 @@ impl ChangeSet {
 
     /// Puts one resource; pointers of errors start at its root.
     pub fn put(spec: Spec) -> Self {
+        let op = match spec {
+            Spec::Document(document) => Op::Write(document),
+            spec => Op::Put(Box::new(spec), String::new()),
+        };
         Self {
-            ops: vec![Op::Put(Box::new(spec), String::new())],
+            ops: vec![op],
             ..Self::default()
         }
+    }
+
+    /// Whether it leaves the configuration alone.
+    pub(super) fn only_documents(&self) -> bool {
+        self.ops.iter().all(|op| match op {
+            Op::Put(spec, _) => matches!(**spec, Spec::Document(_)),
+            Op::Write(_) => true,
+            Op::Restore(_) => false,
+            Op::Delete(key) => key.kind == Kind::Document,
+        })
     }
 
     /// Deletes one resource.
@@ -69,12 +90,14 @@ pub struct Options {
     pub cascade: bool,
     /// The revision that the whole state must have.
     pub expected_revision: Option<u64>,
-    /// The revision that the one resource must have (`If-Match`).
+    /// The revision that the one resource must have, or the version of the one document (`If-Match`).
     pub if_match: Option<u64>,
     /// The one resource must exist, at whatever revision (`If-Match: *`).
     pub if_exists: bool,
     /// The one resource must not exist (`If-None-Match: *`).
     pub if_none_match: bool,
+    /// What the configuration file declares with it.
+    pub(crate) declared: Option<Declaration>,
 }
 
 /// What a changeset did.
@@ -86,6 +109,8 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// What looks wrong in the modules of the changeset.
     pub warnings: Vec<Warning>,
+    /// The version of the document that was written last.
+    pub(crate) version: Option<u64>,
 }
 
 /// One change.
@@ -180,6 +205,27 @@ pub enum Rejection {
         /// Who refers to it.
         by: Vec<Key>,
     },
+    /// The storage does not take it, or does not give what it holds.
+    #[error("{0}")]
+    Storage(StoreError),
+    /// What is stored can't be read.
+    #[error("{0}")]
+    Unreadable(LedgerError),
+}
+
+impl From<StoreError> for Rejection {
+    fn from(error: StoreError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<LedgerError> for Rejection {
+    fn from(error: LedgerError) -> Self {
+        match error {
+            LedgerError::Store(error) => Self::Storage(error),
+            other => Self::Unreadable(other),
+        }
+    }
 }
 
 fn lines(diagnostics: &[Diagnostic]) -> String {
@@ -235,15 +281,45 @@ impl Rejection {
     }
 }
 
-type Planned = (State, BTreeMap<Key, String>);
+/// What a changeset comes to.
+pub(super) struct Planned {
+    /// The state after it; `None` when no configuration resource changes.
+    pub(super) next: Option<State>,
+    /// Where in the input each resource stands.
+    pub(super) located: BTreeMap<Key, String>,
+    /// What changes in the configuration.
+    pub(super) changes: Vec<Change>,
+    /// Documents are looked at when it is committed.
+    pub(super) documents: Vec<DocumentOp>,
+    /// What goes, and must be empty or takes along what is in it.
+    pub(super) emptied: Vec<Emptied>,
+}
 
-/// The state after a changeset, what changes, and where in the input each resource stands. `None`: nothing changes.
+/// An operation on a document.
+pub(super) enum DocumentOp {
+    Put {
+        document: Box<Document>,
+        pointer: String,
+        /// Even if it is just so already.
+        always: bool,
+    },
+    Delete(Key),
+}
+
+/// A namespace or collection that goes.
+pub(super) struct Emptied {
+    pub(super) key: Key,
+    /// With all documents in it.
+    pub(super) cascade: bool,
+}
+
+/// Works out what becomes of the configuration. Pure: the same in every copy of the ledger.
 pub(super) fn plan(
     current: &State,
     change: ChangeSet,
     options: &Options,
     now: OffsetDateTime,
-) -> Result<(Option<Planned>, Applied), Rejection> {
+) -> Result<Planned, Rejection> {
     if let Some(expected) = options.expected_revision
         && expected != current.revision()
     {
@@ -252,83 +328,195 @@ pub(super) fn plan(
             expected,
         });
     }
-    let mut next = current.clone();
-    let mut located = BTreeMap::new();
-    let mut changes = Vec::new();
+    let mut plan = Plan {
+        current,
+        options,
+        next: current.clone(),
+        planned: Planned {
+            next: None,
+            located: BTreeMap::new(),
+            changes: Vec::new(),
+            documents: Vec::new(),
+            emptied: Vec::new(),
+        },
+        missing: Vec::new(),
+    };
     let mut pruned = BTreeSet::new();
     for op in change.ops {
         match op {
-            Op::Put(mut spec, pointer) => {
-                let key = spec.key();
-                if let Some(known) = next.get(&key) {
-                    spec.keep_sensitive(&known.spec);
+            Op::Put(spec, pointer) => match *spec {
+                Spec::Document(document) => {
+                    pruned.insert(document.namespace.clone());
+                    plan.document(document, pointer, false);
                 }
-                precondition(current, &key, options)?;
-                pruned.insert(key.namespace.clone());
-                located.insert(key.clone(), pointer);
-                let known = current.get(&key).is_some();
-                if next.put(*spec, now) {
-                    changes.push(Change {
-                        op: if known { "update" } else { "create" },
-                        key,
-                    });
+                mut spec => {
+                    let key = spec.key();
+                    if let Some(known) = plan.next.get(&key) {
+                        spec.keep_sensitive(&known.spec);
+                    }
+                    pruned.insert(key.namespace);
+                    plan.put(spec, pointer, now)?;
                 }
+            },
+            Op::Restore(spec) => plan.put(*spec, String::new(), now)?,
+            Op::Write(document) => plan.document(document, String::new(), true),
+            Op::Delete(key) if key.kind == Kind::Document => {
+                plan.planned.documents.push(DocumentOp::Delete(key));
             }
             Op::Delete(key) => {
                 precondition(current, &key, options)?;
                 if current.get(&key).is_none() {
                     return Err(Rejection::NotFound(key));
                 }
-                delete(&mut next, key, options.cascade, &mut changes)?;
+                plan.delete(key)?;
             }
         }
     }
     if options.prune {
+        plan.prune(&pruned)?;
+    }
+    if !plan.missing.is_empty() {
+        return Err(Rejection::Invalid(plan.missing));
+    }
+    let Plan {
+        mut next,
+        mut planned,
+        ..
+    } = plan;
+    if !planned.changes.is_empty() {
+        next.seal();
+        planned.next = Some(next);
+    }
+    Ok(planned)
+}
+
+struct Plan<'a> {
+    current: &'a State,
+    options: &'a Options,
+    next: State,
+    planned: Planned,
+    /// Sensitive fields that are neither given nor stored.
+    missing: Vec<Diagnostic>,
+}
+
+impl Plan<'_> {
+    fn document(&mut self, document: Box<Document>, pointer: String, always: bool) {
+        self.planned.documents.push(DocumentOp::Put {
+            document,
+            pointer,
+            always,
+        });
+    }
+
+    fn put(&mut self, spec: Spec, pointer: String, now: OffsetDateTime) -> Result<(), Rejection> {
+        let key = spec.key();
+        if let Some((field, detail)) = spec.lacks_sensitive() {
+            self.missing.push(Diagnostic {
+                pointer: format!("{pointer}{field}"),
+                span: None,
+                detail: format!("{key}: {detail}"),
+                within: None,
+            });
+        }
+        precondition(self.current, &key, self.options)?;
+        self.planned.located.insert(key.clone(), pointer);
+        let known = self.current.get(&key).is_some();
+        if self.next.put(spec, now) {
+            self.planned.changes.push(Change {
+                op: if known { "update" } else { "create" },
+                key,
+            });
+        }
+        Ok(())
+    }
+
+    /// Deletes what nothing refers to, or a namespace with all it holds.
+    fn delete(&mut self, key: Key) -> Result<(), Rejection> {
+        let by = referrers(&self.next, &key);
+        let cascade = self.options.cascade && key.kind == Kind::Namespace;
+        if !by.is_empty() && !cascade {
+            return Err(Rejection::Referenced { key, by });
+        }
+        self.empty(&key, cascade);
+        for key in by.into_iter().chain([key]) {
+            self.gone(key);
+        }
+        Ok(())
+    }
+
+    fn empty(&mut self, key: &Key, cascade: bool) {
+        if matches!(key.kind, Kind::Namespace | Kind::Collection) {
+            self.planned.emptied.push(Emptied {
+                key: key.clone(),
+                cascade,
+            });
+        }
+    }
+
+    fn gone(&mut self, key: Key) {
+        self.next.delete(&key);
+        self.planned.changes.push(Change { op: "delete", key });
+    }
+
+    /// Deletes what the changeset does not name: in the namespaces that it touches, and with `prune_namespaces`.
+    /// Secrets and documents stay, and so does nothing that holds some: that is an error.
+    fn prune(&mut self, touched: &BTreeSet<String>) -> Result<(), Rejection> {
+        let (options, located) = (self.options, &self.planned.located);
         // A namespace that is only pruned stays itself; one that the last bundle named and this one does not goes.
         let goes = |key: &Key| match key.kind {
             Kind::Namespace => options.prune_namespaces.contains(&key.name),
+            Kind::Secret => false,
             _ => {
-                pruned.contains(&key.namespace) || options.prune_namespaces.contains(&key.namespace)
+                touched.contains(&key.namespace)
+                    || options.prune_namespaces.contains(&key.namespace)
             }
         };
-        let extra = current
+        let extra = self
+            .current
             .all()
             .map(|(key, _)| key)
             .filter(|key| goes(key) && !located.contains_key(*key));
         for key in extra.cloned().collect::<Vec<_>>() {
-            next.delete(&key);
-            changes.push(Change { op: "delete", key });
+            self.empty(&key, false);
+            self.gone(key);
         }
+        for emptied in &self.planned.emptied {
+            let key = &emptied.key;
+            let by: Vec<_> = match key.kind {
+                Kind::Namespace => referrers(&self.next, key),
+                _ => Vec::new(),
+            };
+            let secrets = by.iter().any(|key| key.kind == Kind::Secret);
+            if secrets {
+                let key = key.clone();
+                return Err(Rejection::Referenced { key, by });
+            }
+        }
+        Ok(())
     }
-    if changes.is_empty() {
-        return Ok((
-            None,
-            Applied {
-                revision: current.revision(),
-                changes,
-                warnings: Vec::new(),
-            },
-        ));
-    }
-    Ok((
-        Some((next, located)),
-        Applied {
-            revision: current.revision() + 1,
-            changes,
-            warnings: Vec::new(),
-        },
-    ))
 }
 
 fn precondition(current: &State, key: &Key, options: &Options) -> Result<(), Rejection> {
-    let revision = current.get(key).map(|s| s.revision);
-    if options.if_none_match && revision.is_some() {
+    precondition_on(key, current.get(key).map(|s| s.revision), options)
+}
+
+/// Whether what the change relies on holds; `found` is the revision of the resource, or the version of the document.
+pub(super) fn precondition_on(
+    key: &Key,
+    found: Option<u64>,
+    options: &Options,
+) -> Result<(), Rejection> {
+    if options.if_none_match && found.is_some() {
         return Err(Rejection::Precondition(format!("{key} exists already")));
     }
-    match (options.if_match, revision) {
+    let what = match key.kind {
+        Kind::Document => "version",
+        _ => "revision",
+    };
+    match (options.if_match, found) {
         (Some(wanted), Some(found)) if wanted == found => Ok(()),
         (Some(wanted), Some(found)) => Err(Rejection::Precondition(format!(
-            "{key} is at revision {found}, not {wanted}"
+            "{key} is at {what} {found}, not {wanted}"
         ))),
         (Some(_), None) => Err(Rejection::Precondition(format!("{key} does not exist"))),
         (None, None) if options.if_exists => {
@@ -338,34 +526,39 @@ fn precondition(current: &State, key: &Key, options: &Options) -> Result<(), Rej
     }
 }
 
-/// Deletes what nothing refers to, or a namespace with all it holds.
-fn delete(
-    next: &mut State,
-    key: Key,
-    cascade: bool,
-    changes: &mut Vec<Change>,
-) -> Result<(), Rejection> {
-    let by: Vec<Key> = match key.kind {
-        Kind::Namespace => next.all().map(|(k, _)| k).filter(|k| k.namespace == key.namespace && k.kind != Kind::Namespace).cloned().collect(),
-        Kind::Service => next
+/// Who refers to a resource, and so keeps it from being deleted. Documents are not among them.
+fn referrers(state: &State, key: &Key) -> Vec<Key> {
+    let routes = |refers: &dyn Fn(&crate::resource::Route) -> bool| {
+        state
             .of_kind(Kind::Route)
-            .filter(|(k, stored)| k.namespace == key.namespace && matches!(&stored.spec, Spec::Route(r) if r.service.as_deref() == Some(&key.name)))
+            .filter(|(k, stored)| {
+                k.namespace == key.namespace
+                    && matches!(&stored.spec, Spec::Route(route) if refers(route))
+            })
             .map(|(k, _)| k.clone())
-            .collect(),
-        Kind::Module => next
-            .of_kind(Kind::Route)
-            .filter(|(k, stored)| k.namespace == key.namespace && matches!(&stored.spec, Spec::Route(r) if r.modules.contains(&key.name)))
-            .map(|(k, _)| k.clone())
-            .collect(),
-        Kind::Domain | Kind::Route => Vec::new(),
+            .collect()
     };
-    let cascade = cascade && key.kind == Kind::Namespace;
-    if !by.is_empty() && !cascade {
-        return Err(Rejection::Referenced { key, by });
+    match key.kind {
+        Kind::Namespace => state
+            .all()
+            .map(|(k, _)| k)
+            .filter(|k| k.namespace == key.namespace && k.kind != Kind::Namespace)
+            .cloned()
+            .collect(),
+        Kind::Service => routes(&|route| route.service.as_deref() == Some(&key.name)),
+        Kind::Module => routes(&|route| route.modules.contains(&key.name)),
+        Kind::Secret => {
+            let named = format!("${{secret:{}}}", key.name);
+            state
+                .all()
+                .filter(|(k, _)| k.namespace == key.namespace)
+                .filter(|(k, _)| matches!(k.kind, Kind::Namespace | Kind::Service | Kind::Route))
+                .filter(|(_, stored)| stored.spec.to_json().to_string().contains(&named))
+                .map(|(k, _)| k.clone())
+                .collect()
+        }
+        Kind::Collection | Kind::Consumer | Kind::Domain | Kind::Route | Kind::Document => {
+            Vec::new()
+        }
     }
-    for key in by.into_iter().chain([key]) {
-        next.delete(&key);
-        changes.push(Change { op: "delete", key });
-    }
-    Ok(())
 }

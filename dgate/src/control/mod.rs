@@ -2,64 +2,118 @@
 //! state, committed as a whole, numbered, compiled and swapped in; nothing half-applies.
 
 mod change;
-mod history;
+mod ledger;
+#[cfg(feature = "js")]
+mod modules;
 mod rollback;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
-pub use history::{Changed, Revision};
+pub use ledger::{Changed, Codec, Ledger, LedgerError, Revision, Unreadable};
+pub(crate) use ledger::{Declaration, DocumentPage, DocumentQuery, StoredDocument};
+#[cfg(feature = "js")]
+pub(crate) use modules::Reached;
 
-use crate::resource::State;
+use crate::resource::{Key, Kind, State};
 use crate::snapshot::{Compiler, Globals, Snapshot};
-use arc_swap::ArcSwap;
-use history::History;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dgate_core::Registry;
+use ledger::Entry;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
+/// How many revisions before the last one are tried at start when it does not compile.
+const TRIED: u64 = 50;
+
 /// The state, and the snapshot that serves traffic. One writer at a time; readers wait for nobody.
 pub struct Control {
-    state: Mutex<Arc<State>>,
-    history: Mutex<History>,
-    compiler: Mutex<Compiler>,
+    ledger: Arc<Ledger>,
+    registry: Arc<Registry>,
+    writer: Mutex<Writer>,
     snapshot: Arc<ArcSwap<Snapshot>>,
+    /// The turn of the snapshot that serves.
+    live: Mutex<u64>,
+    stale: ArcSwapOption<Stale>,
+}
+
+/// What a change goes on from.
+struct Writer {
+    compiler: Compiler,
+    /// What was compiled last; it serves as soon as its changeset is durable.
+    compiled: Arc<Snapshot>,
+    /// Counts compilations, so that an older one never replaces a newer one.
+    turn: u64,
+}
+
+/// An older revision serves, since the last one does not compile.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stale {
+    /// The revision that serves.
+    pub serving: u64,
+    /// Why the last one does not.
+    pub reason: String,
 }
 
 impl Control {
-    /// An empty state at revision 0.
+    /// An empty state at revision 0, gone when the process ends.
     ///
     /// # Errors
     /// When the routes that the program itself brings conflict.
     pub fn new(compiler: Compiler) -> Result<Self, Rejection> {
-        let state = Arc::new(State::default());
-        let snapshot = compiler
-            .compile(&state, None)
-            .map_err(|p| Rejection::from_problems(p, &|_| None))?;
+        Self::open(compiler, Arc::new(Ledger::in_memory()?))
+    }
+
+    /// Serves what a ledger holds. If that does not compile, the last revision that does serves, until a change
+    /// makes the state whole again; [`Self::stale`] says so.
+    ///
+    /// # Errors
+    /// When the routes that the program itself brings conflict, or the history can't be read.
+    pub fn open(compiler: Compiler, ledger: Arc<Ledger>) -> Result<Self, Rejection> {
+        let state = ledger.published();
+        let mut stale = None;
+        let snapshot = match compiler.compile(&state, None) {
+            Ok(snapshot) => snapshot,
+            Err(problems) => {
+                let reason = Rejection::from_problems(problems, &|_| None);
+                let (serving, snapshot) = last_good(&compiler, &ledger, &state, reason)?;
+                stale = Some(serving);
+                snapshot
+            }
+        };
+        let snapshot = Arc::new(snapshot);
         Ok(Self {
-            state: Mutex::new(state),
-            history: Mutex::default(),
-            compiler: Mutex::new(compiler),
-            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            registry: compiler.registry().clone(),
+            ledger,
+            writer: Mutex::new(Writer {
+                compiler,
+                compiled: snapshot.clone(),
+                turn: 0,
+            }),
+            snapshot: Arc::new(ArcSwap::new(snapshot)),
+            live: Mutex::new(0),
+            stale: ArcSwapOption::new(stale.map(Arc::new)),
         })
     }
 
-    /// The state as of the last commit.
+    /// The state as of the last durable commit.
     pub fn state(&self) -> Arc<State> {
-        self.state.lock().clone()
+        self.ledger.published()
     }
 
-    /// The last 1000 commits, newest first.
-    pub fn revisions(&self) -> Vec<Arc<Revision>> {
-        self.history.lock().newest_first()
+    /// Where state, documents and revisions are kept.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
-    /// One of the last 1000 commits.
-    pub fn revision(&self, id: u64) -> Option<Arc<Revision>> {
-        self.history.lock().get(id)
+    /// Present while an older revision than the last one serves.
+    pub fn stale(&self) -> Option<Arc<Stale>> {
+        self.stale.load_full()
     }
 
     /// The plugins that resources may use.
-    pub fn registry(&self) -> Arc<dgate_core::Registry> {
-        self.compiler.lock().registry().clone()
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Where the current snapshot is found.
@@ -69,63 +123,69 @@ impl Control {
 
     /// Validates and, unless it is a dry run, commits. A changeset that changes nothing makes no revision.
     ///
-    /// Compiling takes time in proportion to what changed: call it off the workers.
+    /// Compiling takes time in proportion to what changed, and the disk takes its own: call it off the workers.
     ///
     /// # Errors
     /// A [`Rejection`]; then nothing has changed.
     pub fn apply(&self, change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
-        let compiler = self.compiler.lock();
-        let current = self.state();
-        let (author, message) = (change.author.clone(), change.message.clone());
-        let now = OffsetDateTime::now_utc();
-        let (next, mut applied) = change::plan(&current, change, options, now)?;
-        let Some((mut next, located)) = next else {
+        if change.only_documents() && !options.prune && options.declared.is_none() {
+            return self.ledger.write_documents(change, options);
+        }
+        let entry = Entry::of(&change, now(), None);
+        let mut writer = self.writer.lock();
+        let planned = change::plan(&self.ledger.committed(), change, options, entry.at)?;
+        let Some(next) = planned.next.clone() else {
+            let applied = self.ledger.commit(planned, &entry, options)?;
+            drop(writer);
+            self.durable(options)?;
             return Ok(applied);
         };
-        next.seal();
-        let previous = self.snapshot.load_full();
-        let locate = |key: &crate::resource::Key| located.get(key).cloned();
-        let snapshot = compiler
-            .compile(&next, Some(&previous))
-            .map_err(|p| Rejection::from_problems(p, &locate))?;
+        let located = planned.located.clone();
+        let snapshot = writer
+            .compiler
+            .compile(&next, Some(&writer.compiled))
+            .map_err(|p| Rejection::from_problems(p, &|key| located.get(key).cloned()))?;
         let warned = snapshot.warnings();
-        applied.warnings = warned
+        let warnings: Vec<_> = warned
             .filter(|w| located.contains_key(&w.key))
             .cloned()
             .collect();
+        let applied = self.ledger.commit(planned, &entry, options)?;
+        let applied = Applied {
+            warnings,
+            ..applied
+        };
         if options.dry_run {
-            return Ok(Applied {
-                revision: current.revision(),
-                ..applied
-            });
+            return Ok(applied);
         }
-        tracing::info!(
-            revision = next.revision(),
-            author,
-            changes = applied.changes.len(),
-            deleted = applied.deleted().map(tracing::field::display),
-            "configuration changed"
-        );
-        for warning in &applied.warnings {
-            let (namespace, name) = (&*warning.key.namespace, &*warning.key.name);
-            let detail = &warning.detail;
-            if warning.key.kind == crate::resource::Kind::Module {
-                tracing::warn!(namespace, module = name, %detail, "a module looks wrong");
-            } else {
-                tracing::warn!(namespace, domain = name, %detail, "a certificate looks wrong");
+        let turn = writer.takes(Arc::new(snapshot));
+        let compiled = writer.compiled.clone();
+        // The disk may take its time: the next writer goes on, and shares the next sync.
+        drop(writer);
+        self.ledger.sync()?;
+        self.stale.store(None);
+        self.serve(turn, compiled, Some(Arc::new(next)));
+        log(&applied, &entry);
+        Ok(applied)
+    }
+
+    fn durable(&self, options: &Options) -> Result<(), Rejection> {
+        if options.dry_run {
+            return Ok(());
+        }
+        self.ledger.sync()
+    }
+
+    /// Lets a snapshot serve unless a newer one does already.
+    fn serve(&self, turn: u64, snapshot: Arc<Snapshot>, state: Option<Arc<State>>) {
+        let mut live = self.live.lock();
+        if *live < turn {
+            *live = turn;
+            self.snapshot.store(snapshot);
+            if let Some(state) = state {
+                self.ledger.publish(state);
             }
         }
-        // Before the state: whoever reads its number finds the record.
-        self.history.lock().note(Revision {
-            id: next.revision(),
-            created_at: now,
-            author,
-            message,
-            changes: history::changed(&applied.changes, &current, &next),
-        });
-        self.snapshot.store(Arc::new(snapshot));
-        *self.state.lock() = Arc::new(next);
-        Ok(applied)
     }
 
     /// Compiles the current state anew with other global settings, and gives the old ones back.
@@ -133,18 +193,94 @@ impl Control {
     /// # Errors
     /// A [`Rejection`] with what does not compile; then the old ones stay.
     pub fn set_globals(&self, globals: Globals) -> Result<Globals, Rejection> {
-        let mut compiler = self.compiler.lock();
-        let before = compiler.globals().clone();
+        let mut writer = self.writer.lock();
+        let before = writer.compiler.globals().clone();
         if before == globals {
             return Ok(before);
         }
-        let changed = compiler.with_globals(globals);
-        let previous = self.snapshot.load_full();
+        let changed = writer.compiler.with_globals(globals);
+        let state = self.ledger.committed();
         let snapshot = changed
-            .compile(&self.state(), Some(&previous))
+            .compile(&state, Some(&writer.compiled))
             .map_err(|p| Rejection::from_problems(p, &|_| None))?;
-        self.snapshot.store(Arc::new(snapshot));
-        *compiler = changed;
+        // The state may be ahead of what is durable.
+        self.ledger.sync()?;
+        writer.compiler = changed;
+        let turn = writer.takes(Arc::new(snapshot));
+        self.serve(turn, writer.compiled.clone(), Some(state));
         Ok(before)
+    }
+}
+
+impl Writer {
+    fn takes(&mut self, snapshot: Arc<Snapshot>) -> u64 {
+        self.compiled = snapshot;
+        self.turn += 1;
+        self.turn
+    }
+}
+
+/// Goes back through the history to a revision that compiles, at worst to the empty one.
+fn last_good(
+    compiler: &Compiler,
+    ledger: &Ledger,
+    state: &State,
+    reason: Rejection,
+) -> Result<(Stale, Snapshot), Rejection> {
+    let mut older = state.clone();
+    let newest = state.revision();
+    for id in (newest.saturating_sub(TRIED).max(1)..=newest).rev() {
+        for changed in ledger.changes(id, id)?.into_iter().rev() {
+            match changed.before {
+                Some(spec) => older.insert(spec, id - 1, now(), now()),
+                None => {
+                    older.delete(&changed.change.key);
+                }
+            }
+        }
+        older.set_revision(id - 1);
+        if let Ok(snapshot) = compiler.compile(&older, None) {
+            let stale = Stale {
+                serving: id - 1,
+                reason: reason.to_string(),
+            };
+            tracing::error!(
+                newest,
+                serving = stale.serving,
+                reason = stale.reason,
+                "the stored configuration does not compile: an older revision serves"
+            );
+            return Ok((stale, snapshot));
+        }
+    }
+    Err(reason)
+}
+
+/// To the millisecond, as everything stored is.
+fn now() -> OffsetDateTime {
+    let now = OffsetDateTime::now_utc();
+    now.replace_millisecond(now.millisecond()).unwrap_or(now)
+}
+
+fn log(applied: &Applied, entry: &Entry) {
+    tracing::info!(
+        revision = applied.revision,
+        author = entry.author,
+        changes = applied.changes.len(),
+        deleted = applied.deleted().map(tracing::field::display),
+        "configuration changed"
+    );
+    for warning in &applied.warnings {
+        let Key {
+            kind,
+            namespace,
+            name,
+        } = &warning.key;
+        let detail = &warning.detail;
+        if *kind == Kind::Module {
+            tracing::warn!(namespace, module = name, %detail, "a module looks wrong");
+        } else {
+            tracing::warn!(namespace, domain = name, %detail, "a certificate looks wrong");
+        }
     }
 }

@@ -1,15 +1,15 @@
 //! Back to the resources of an earlier revision, as a new one.
 
 use super::{Applied, ChangeSet, Control, Op, Options, Rejection};
-use crate::resource::{Key, State, Stored};
+use crate::resource::{Key, Kind, Spec, State};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// How often a write that comes in between is met by looking again.
 const TRIES: usize = 8;
 
 impl Control {
-    /// Commits a revision whose resources are those of revision `to`; none if they are so already.
+    /// Commits a revision whose resources are those of revision `to`; none if they are so already. Secrets and
+    /// documents stay as they are.
     ///
     /// Compiling takes time in proportion to what changes: call it off the workers.
     ///
@@ -36,26 +36,24 @@ impl Control {
         }
     }
 
-    /// The operations that make the resources those of revision `to`. A commit that came after `current` was read
-    /// may be among those undone: the expected revision refuses them then.
+    /// The operations that make the resources those of revision `to`.
     fn way_back(&self, current: &State, to: u64) -> Result<Vec<Op>, Rejection> {
-        let kept = self.revisions();
-        if !kept.iter().any(|revision| revision.id == to) {
+        if self.ledger().revision(to)?.is_none() {
             return Err(Rejection::NoRevision(to));
         }
         // From the newest to the oldest, so that the last one noted of a key is how it was at `to`.
-        let mut then: BTreeMap<Key, Option<Arc<Stored>>> = BTreeMap::new();
-        for revision in kept.iter().take_while(|revision| revision.id > to) {
-            for changed in &revision.changes {
-                then.insert(changed.change.key.clone(), changed.before.clone());
+        let mut then: BTreeMap<Key, Option<Spec>> = BTreeMap::new();
+        for changed in self.ledger().changes(to + 1, current.revision())? {
+            if changed.change.key.kind != Kind::Secret {
+                then.insert(changed.change.key, changed.before);
             }
         }
         let mut puts = Vec::new();
         let mut deletes = Vec::new();
         for (key, then) in then {
             match (then, current.get(&key)) {
-                (Some(then), now) if now.is_none_or(|now| now.spec != then.spec) => {
-                    puts.push(Op::Put(Box::new(then.spec.clone()), String::new()));
+                (Some(then), now) if now.is_none_or(|now| now.spec != then) => {
+                    puts.push(Op::Restore(Box::new(then)));
                 }
                 (None, Some(_)) => deletes.push(Op::Delete(key)),
                 _ => {}

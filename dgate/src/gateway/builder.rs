@@ -1,10 +1,10 @@
 //! Builds a gateway in a program. The binary uses nothing else.
 
-use super::{DGate, Settings};
+use super::{DGate, Settings, storage};
 use crate::config::{
     self, Config, ConfigError, Diagnostic, Environment, Files, Node, Problem, Value, place_in,
 };
-use crate::control::{ChangeSet, Control, Options, Rejection};
+use crate::control::{ChangeSet, Control, Declaration, Options, Rejection};
 use crate::resource::read_bundle;
 use crate::server::{self, Server};
 use crate::snapshot::router::Pattern;
@@ -27,6 +27,8 @@ pub struct Builder {
     resources: Option<Node>,
     files: Files,
     source: Option<PathBuf>,
+    /// What paths in the configuration are relative to.
+    base: PathBuf,
     file: Option<PathBuf>,
     #[cfg(all(feature = "cli", feature = "js"))]
     engine: Option<crate::js::Engine>,
@@ -71,6 +73,9 @@ pub enum StartError {
     /// Routes of the program itself are invalid: each path, and why.
     #[error("{}", .0.iter().map(|(path, reason)| format!("route {path}: {reason}")).collect::<Vec<_>>().join("\n"))]
     Routes(Vec<(String, String)>),
+    /// The storage cannot be opened, or its state not be read.
+    #[error("{0}")]
+    Storage(String),
     /// A listener cannot be opened, or a file it needs cannot be read.
     #[error("{what}: {source}")]
     Io {
@@ -147,6 +152,7 @@ impl Builder {
         self.resources = loaded.resources;
         self.files = loaded.files;
         self.source = loaded.source;
+        self.base = loaded.base_dir;
         self
     }
 
@@ -183,7 +189,14 @@ impl Builder {
         #[cfg(feature = "plugins")]
         crate::plugins::register(&mut self.registry);
         let globals = Settings::globals(&config);
+        let ledger = storage::open(config.storage.as_ref(), &self.base)?;
         let mut compiler = Compiler::new(Arc::new(self.registry), globals.clone());
+        #[cfg(feature = "js")]
+        {
+            let reached = Arc::new(crate::control::Reached(ledger.clone()));
+            let engine = crate::js::Engine::with_stores(Some(reached.clone()), Some(reached));
+            compiler = compiler.with_engine(engine);
+        }
         #[cfg(all(feature = "cli", feature = "js"))]
         if let Some(engine) = self.engine {
             compiler = compiler.with_engine(engine);
@@ -207,20 +220,18 @@ impl Builder {
         if !wrong.is_empty() {
             return Err(StartError::Routes(wrong));
         }
-        let control =
-            Control::new(compiler).map_err(|e| StartError::refused(e, self.source.as_deref()))?;
+        let control = Control::open(compiler, ledger)
+            .map_err(|e| StartError::refused(e, self.source.as_deref()))?;
         let resources = self
             .resources
             .or_else(|| config.resources.as_ref().map(Node::from_json));
-        if let Some(resources) = resources {
-            let declared = Declared {
-                bundle: &resources,
-                files: &self.files,
-                source: self.source.as_deref(),
-                prefix: "/resources",
-            };
-            apply_bundle(&control, &declared, None)?;
-        }
+        let declared = resources.as_ref().map(|bundle| Declared {
+            bundle,
+            files: &self.files,
+            source: self.source.as_deref(),
+            prefix: "/resources",
+        });
+        take_declared(&control, declared.as_ref())?;
         let layers = self.layers;
         Ok(DGate::new(Settings::new(&config), control, |router| {
             (!layers.is_empty()).then(|| {
@@ -316,25 +327,70 @@ impl Declared<'_> {
     }
 }
 
-/// Applies a bundle as one changeset; what its namespaces hold besides goes, and so do the namespaces of `last`,
-/// the bundle applied before it, that it no longer names.
-pub(crate) fn apply_bundle(
+/// Applies the bundle of a configuration file when it differs from the one that was applied last: what was changed
+/// through the Admin API since then stays otherwise. What its namespaces hold besides goes, and so do the namespaces
+/// of the last one that it no longer names. A file without a bundle declares an empty one.
+pub(crate) fn take_declared(
+    control: &Control,
+    declared: Option<&Declared<'_>>,
+) -> Result<(), StartError> {
+    let last = control.ledger().declared();
+    let Some(declared) = declared else {
+        let Some(last) = last.filter(|last| !last.namespaces.is_empty()) else {
+            return Ok(());
+        };
+        let nothing = Node::from_json(&serde_json::json!({}));
+        let declared = Declared {
+            bundle: &nothing,
+            files: &Files::new(),
+            source: None,
+            prefix: "/resources",
+        };
+        return declare(control, &declared, Some(last));
+    };
+    declare(control, declared, last)
+}
+
+fn declare(
     control: &Control,
     declared: &Declared<'_>,
-    last: Option<&Node>,
+    last: Option<Declaration>,
 ) -> Result<(), StartError> {
+    let text = declared.bundle.to_json().to_string();
+    let now = Declaration {
+        digest: control.state().digest(&text),
+        namespaces: namespaces(declared.bundle),
+    };
+    if last.as_ref() == Some(&now) {
+        return Ok(());
+    }
+    let options = Options {
+        prune: true,
+        prune_namespaces: last.map(|last| last.namespaces).unwrap_or_default(),
+        declared: Some(now),
+        ..Options::default()
+    };
+    apply(control, declared, &options)
+}
+
+/// Applies a bundle as one changeset; what its namespaces hold besides goes.
+pub(crate) fn apply_bundle(control: &Control, declared: &Declared<'_>) -> Result<(), StartError> {
+    let options = Options {
+        prune: true,
+        ..Options::default()
+    };
+    apply(control, declared, &options)
+}
+
+fn apply(control: &Control, declared: &Declared<'_>, options: &Options) -> Result<(), StartError> {
     let read = read_bundle(declared.bundle).map_err(|found| declared.invalid(found))?;
     let change = ChangeSet {
         author: "config file".to_owned(),
         ..ChangeSet::bundle(read)
     };
-    let options = Options {
-        prune: true,
-        prune_namespaces: last.map(namespaces).unwrap_or_default(),
-        ..Options::default()
-    };
-    match control.apply(change, &options) {
+    match control.apply(change, options) {
         Ok(_) => Ok(()),
+        Err(Rejection::Storage(error)) => Err(StartError::Storage(error.to_string())),
         Err(rejection) => Err(declared.invalid(rejection.into_diagnostics())),
     }
 }

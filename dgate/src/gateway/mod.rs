@@ -10,10 +10,11 @@ mod access;
 mod builder;
 mod ingress;
 mod settings;
+mod storage;
 
 pub use builder::{Builder, StartError};
 #[cfg(feature = "cli")]
-pub(crate) use builder::{Declared, apply_bundle};
+pub(crate) use builder::{Declared, apply_bundle, take_declared};
 pub use settings::Settings;
 
 use crate::control::Control;

@@ -4,23 +4,34 @@
 //! whole state by `snapshot::compile`: here is nothing that needs another resource.
 
 mod bundle;
+mod collection;
+mod consumer;
+mod document;
 mod domain;
 mod module;
 mod namespace;
 mod net;
 mod route;
+mod secret;
+mod sensitive;
 mod service;
 mod state;
 
 pub use bundle::{Bundle, read_bundle, schema as bundle_schema, write_bundle};
+pub use collection::{Collection, Visibility};
+pub use consumer::Consumer;
+pub(crate) use document::id_problem;
+pub use document::{Document, MAX_ID};
 pub use domain::{Domain, Mtls};
 pub(crate) use module::SourceTooLarge;
 pub use module::{Isolation, Language, MAX_SOURCE, Module, ModuleLimits, OnError, Permissions};
 pub use namespace::Namespace;
 pub use net::{NetPermission, NetPermissionError};
 pub use route::Route;
+pub use secret::{MAX_SECRET, Secret};
 pub use service::{Balancing, Endpoint, LoadBalancer, Service};
-pub use state::{State, Stored};
+pub(crate) use state::rfc3339;
+pub use state::{DigestKey, State, Stored};
 
 use crate::config::{Diagnostic, Key as NodeKey, Node, Span, Value, join, schema_of, typed_at};
 use serde_json::Value as Json;
@@ -30,12 +41,21 @@ use std::sync::Arc;
 /// Fields that the gateway writes: taken and ignored on input, so that what was read can be written back.
 pub const READ_ONLY: [&str; 4] = ["revision", "created_at", "updated_at", "warnings"];
 
+/// The same of documents only: in other kinds `version` would be a misspelt field.
+const READ_ONLY_DOCUMENT: &str = "version";
+
 /// The kinds of resources, in the order in which references point back.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Holds all other kinds.
     Namespace,
+    /// A text that is never given out.
+    Secret,
+    /// A set of documents.
+    Collection,
+    /// Who sends requests.
+    Consumer,
     /// Host names of a namespace.
     Domain,
     /// An upstream with its endpoints.
@@ -44,26 +64,36 @@ pub enum Kind {
     Module,
     /// Paths, and what happens to their requests.
     Route,
+    /// A JSON value in a collection.
+    Document,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 9] = [
         Self::Namespace,
+        Self::Secret,
+        Self::Collection,
+        Self::Consumer,
         Self::Domain,
         Self::Service,
         Self::Module,
         Self::Route,
+        Self::Document,
     ];
 
     /// `service`: in paths of the Admin API.
     pub fn singular(self) -> &'static str {
         match self {
             Self::Namespace => "namespace",
+            Self::Secret => "secret",
+            Self::Collection => "collection",
+            Self::Consumer => "consumer",
             Self::Domain => "domain",
             Self::Service => "service",
             Self::Module => "module",
             Self::Route => "route",
+            Self::Document => "document",
         }
     }
 
@@ -71,21 +101,29 @@ impl Kind {
     pub fn plural(self) -> &'static str {
         match self {
             Self::Namespace => "namespaces",
+            Self::Secret => "secrets",
+            Self::Collection => "collections",
+            Self::Consumer => "consumers",
             Self::Domain => "domains",
             Self::Service => "services",
             Self::Module => "modules",
             Self::Route => "routes",
+            Self::Document => "documents",
         }
     }
 
-    /// Reads the singular, plural or short form (`ns dom svc mod rt`).
+    /// Reads the singular, plural or short form (`ns sec col con dom svc mod rt doc`).
     pub fn parse(text: &str) -> Option<Self> {
         let short = |kind: &Self| match kind {
             Self::Namespace => "ns",
+            Self::Secret => "sec",
+            Self::Collection => "col",
+            Self::Consumer => "con",
             Self::Domain => "dom",
             Self::Service => "svc",
             Self::Module => "mod",
             Self::Route => "rt",
+            Self::Document => "doc",
         };
         Self::ALL
             .into_iter()
@@ -96,10 +134,14 @@ impl Kind {
     pub fn schema(self) -> Arc<Json> {
         match self {
             Self::Namespace => schema_of::<Namespace>(),
+            Self::Secret => schema_of::<Secret>(),
+            Self::Collection => schema_of::<Collection>(),
+            Self::Consumer => schema_of::<Consumer>(),
             Self::Domain => schema_of::<Domain>(),
             Self::Service => schema_of::<Service>(),
             Self::Module => schema_of::<Module>(),
             Self::Route => schema_of::<Route>(),
+            Self::Document => schema_of::<Document>(),
         }
     }
 }
@@ -117,7 +159,7 @@ pub struct Key {
     pub kind: Kind,
     /// Its namespace; of a namespace, itself.
     pub namespace: String,
-    /// Its name.
+    /// Its name; of a document, `collection/id`.
     pub name: String,
 }
 
@@ -134,7 +176,17 @@ impl Key {
     pub fn namespace(name: &str) -> Self {
         Self::new(Kind::Namespace, name, name)
     }
-    /// `namespace/name`, or the name of a namespace.
+    /// The key of a document.
+    pub fn document(namespace: &str, collection: &str, id: &str) -> Self {
+        Self::new(Kind::Document, namespace, format!("{collection}/{id}"))
+    }
+    /// The collection and the id of a document; the whole name twice for other kinds.
+    pub fn place(&self) -> (&str, &str) {
+        self.name
+            .split_once('/')
+            .unwrap_or((&self.name, &self.name))
+    }
+    /// `namespace/name`, `namespace/collection/id`, or the name of a namespace.
     pub fn path(&self) -> String {
         match self.kind {
             Kind::Namespace => self.name.clone(),
@@ -155,6 +207,12 @@ impl fmt::Display for Key {
 pub enum Spec {
     /// A namespace.
     Namespace(Namespace),
+    /// A secret.
+    Secret(Secret),
+    /// A collection.
+    Collection(Box<Collection>),
+    /// A consumer.
+    Consumer(Box<Consumer>),
     /// A domain.
     Domain(Domain),
     /// A service.
@@ -163,6 +221,8 @@ pub enum Spec {
     Module(Box<Module>),
     /// A route.
     Route(Box<Route>),
+    /// A document.
+    Document(Box<Document>),
 }
 
 impl Spec {
@@ -173,22 +233,43 @@ impl Spec {
     pub fn read(kind: Kind, node: &Node, prefix: &str) -> Result<Self, Vec<Diagnostic>> {
         let mut node = node.clone();
         if let Value::Map(entries) = &mut node.value {
-            entries.retain(|(key, _)| !READ_ONLY.contains(&key.text.as_str()));
+            entries.retain(|(key, _)| {
+                !READ_ONLY.contains(&&*key.text)
+                    && !(kind == Kind::Document && key.text == READ_ONLY_DOCUMENT)
+            });
         }
-        Ok(match kind {
-            Kind::Namespace => Self::Namespace(typed_at(&node, prefix)?),
-            Kind::Domain => Self::Domain(typed_at(&node, prefix)?),
-            Kind::Service => Self::Service(typed_at(&node, prefix)?),
+        let (spec, errors) = match kind {
+            Kind::Namespace => (Self::Namespace(typed_at(&node, prefix)?), Vec::new()),
+            Kind::Domain => (Self::Domain(typed_at(&node, prefix)?), Vec::new()),
+            Kind::Consumer => (Self::Consumer(typed_at(&node, prefix)?), Vec::new()),
+            Kind::Service => (Self::Service(typed_at(&node, prefix)?), Vec::new()),
+            Kind::Route => (Self::Route(typed_at(&node, prefix)?), Vec::new()),
+            Kind::Secret => {
+                let secret: Secret = typed_at(&node, prefix)?;
+                let errors = secret.check(&node, prefix);
+                (Self::Secret(secret), errors)
+            }
+            Kind::Collection => {
+                let collection: Box<Collection> = typed_at(&node, prefix)?;
+                let errors = collection.check(&node, prefix);
+                (Self::Collection(collection), errors)
+            }
             Kind::Module => {
                 let module: Box<Module> = typed_at(&node, prefix)?;
                 let errors = module.check(&node, prefix);
-                if !errors.is_empty() {
-                    return Err(errors);
-                }
-                Self::Module(module)
+                (Self::Module(module), errors)
             }
-            Kind::Route => Self::Route(typed_at(&node, prefix)?),
-        })
+            Kind::Document => {
+                let document: Box<Document> = typed_at(&node, prefix)?;
+                let errors = document.check(&node, prefix);
+                (Self::Document(document), errors)
+            }
+        };
+        if errors.is_empty() {
+            Ok(spec)
+        } else {
+            Err(errors)
+        }
     }
 
     /// Reads the resource that a key names: the body need not repeat the key, and must not contradict it.
@@ -197,10 +278,16 @@ impl Spec {
     /// As for [`Self::read`], with pointers from the body's root.
     pub fn read_at(key: &Key, node: &Node) -> Result<Self, Vec<Diagnostic>> {
         let mut node = node.clone();
-        let mut named = vec![("name", &key.name)];
-        if key.kind != Kind::Namespace {
-            named.push(("namespace", &key.namespace));
-        }
+        let (collection, id) = key.place();
+        let named = match key.kind {
+            Kind::Namespace => vec![("name", &*key.name)],
+            Kind::Document => vec![
+                ("namespace", &*key.namespace),
+                ("collection", collection),
+                ("id", id),
+            ],
+            _ => vec![("name", &*key.name), ("namespace", &*key.namespace)],
+        };
         let mut errors = Vec::new();
         for (field, wanted) in named {
             match node.get(field) {
@@ -213,7 +300,7 @@ impl Spec {
                 Some(_) => {}
                 None => {
                     if let Value::Map(entries) = &mut node.value {
-                        let text = Value::String(wanted.clone());
+                        let text = Value::String(wanted.to_owned());
                         entries.push((
                             NodeKey {
                                 text: field.to_owned(),
@@ -239,50 +326,45 @@ impl Spec {
     pub fn key(&self) -> Key {
         match self {
             Self::Namespace(n) => Key::namespace(&n.name),
+            Self::Secret(s) => Key::new(Kind::Secret, &*s.namespace, &*s.name),
+            Self::Collection(c) => Key::new(Kind::Collection, &*c.namespace, &*c.name),
+            Self::Consumer(c) => Key::new(Kind::Consumer, &*c.namespace, &*c.name),
             Self::Domain(d) => Key::new(Kind::Domain, &*d.namespace, &*d.name),
             Self::Service(s) => Key::new(Kind::Service, &*s.namespace, &*s.name),
             Self::Module(m) => Key::new(Kind::Module, &*m.namespace, &*m.name),
             Self::Route(r) => Key::new(Kind::Route, &*r.namespace, &*r.name),
+            Self::Document(d) => Key::document(&d.namespace, &d.collection, &d.id),
         }
     }
 
-    /// Its declared fields, defaults left out.
+    /// Its declared fields, defaults and sensitive ones left out.
     pub fn to_json(&self) -> Json {
         let json = match self {
             Self::Namespace(n) => serde_json::to_value(n),
+            Self::Secret(s) => serde_json::to_value(s),
+            Self::Collection(c) => serde_json::to_value(c),
+            Self::Consumer(c) => serde_json::to_value(c),
             Self::Domain(d) => serde_json::to_value(d),
             Self::Service(s) => serde_json::to_value(s),
             Self::Module(m) => serde_json::to_value(m),
             Self::Route(r) => serde_json::to_value(r),
+            Self::Document(d) => serde_json::to_value(d),
         };
         json.expect("resources hold strings, numbers, lists and maps with string keys")
-    }
-
-    /// Takes over the sensitive fields that it leaves out: they are never given out, so they can't come back.
-    pub(crate) fn keep_sensitive(&mut self, stored: &Self) {
-        if let (Self::Domain(new), Self::Domain(old)) = (&mut *self, stored)
-            && new.cert.is_some()
-            && new.key.is_none()
-        {
-            new.key.clone_from(&old.key);
-        }
-        if let (Self::Service(new), Self::Service(old)) = (self, stored)
-            && let (Some(new), Some(old)) = (&mut new.tls, &old.tls)
-            && new.client_cert.is_some()
-            && new.client_key.is_none()
-        {
-            new.client_key.clone_from(&old.client_key);
-        }
     }
 
     /// Its tags.
     pub fn tags(&self) -> &[String] {
         match self {
             Self::Namespace(n) => &n.tags,
+            Self::Secret(s) => &s.tags,
+            Self::Collection(c) => &c.tags,
+            Self::Consumer(c) => &c.tags,
             Self::Domain(d) => &d.tags,
             Self::Service(s) => &s.tags,
             Self::Module(m) => &m.tags,
             Self::Route(r) => &r.tags,
+            Self::Document(_) => &[],
         }
     }
 }
@@ -295,4 +377,14 @@ pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// The namespace of an item that names none.
 pub(crate) fn default_namespace() -> String {
     "default".to_owned()
+}
+
+/// An error about a field of what `prefix` points to; `node` is what was read from there.
+fn wrong_field(node: &Node, prefix: &str, field: &str, detail: impl Into<String>) -> Diagnostic {
+    let pointer = join("", field);
+    let detail = format!("{field} {}", detail.into());
+    Diagnostic {
+        pointer: format!("{prefix}{pointer}"),
+        ..node.diagnose(&pointer, detail)
+    }
 }

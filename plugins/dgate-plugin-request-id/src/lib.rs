@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Configuration of `request-id`.
+/// Sends the request id to the upstream under a header of one's choice, and answers with it.
 #[non_exhaustive]
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -76,7 +76,10 @@ async fn apply_takes_a_message_and_a_program_says_who_it_is() {
     let control = gateway.gateway().control();
     control.apply(change, &Options::default()).unwrap();
     assert_eq!(read(&gateway, "/3").await["author"], "operator");
-    assert_eq!(control.revision(3).unwrap().author, "operator");
+    assert_eq!(
+        control.ledger().revision(3).unwrap().unwrap().author,
+        "operator"
+    );
 }
 
 #[tokio::test]

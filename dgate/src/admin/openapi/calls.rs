@@ -34,6 +34,16 @@ const LIST: [Param; 4] = [
     PAGE[0],
     PAGE[1],
 ];
+const LIST_DOCUMENTS: [Param; 4] = [
+    ("namespace", "string", "Only what is in this namespace."),
+    (
+        "collection",
+        "string",
+        "Only what is in this collection; needs `namespace`.",
+    ),
+    PAGE[0],
+    PAGE[1],
+];
 const LOGS: [Param; 6] = [
     ("namespace", "string", "Only lines of this namespace."),
     ("route", "string", "Only lines of this route."),
@@ -75,7 +85,7 @@ const EXPORT: [Param; 2] = [
 ];
 
 /// What every write may be answered with besides success.
-const WRITE: &[u16] = &[400, 403, 404, 409, 412, 413, 422, 503];
+const WRITE: &[u16] = &[400, 403, 404, 409, 412, 413, 422, 503, 507];
 
 fn call(
     method: &'static str,
@@ -138,10 +148,10 @@ pub(super) fn calls() -> Vec<Call> {
                 format!("list_{plural}"),
                 format!("List {plural}"),
             )
-            .query(if kind == Kind::Namespace {
-                &LIST[1..]
-            } else {
-                &LIST
+            .query(match kind {
+                Kind::Namespace => &LIST[1..],
+                Kind::Document => &LIST_DOCUMENTS,
+                _ => &LIST,
             })
             .gives(200, as_json(page(reference(&schema))))
             .refuses(&[400]),

@@ -9,7 +9,7 @@ mod watch;
 use super::module::{Texts, report};
 use super::{complain, logging, serve};
 use crate::admin::Admin;
-use crate::config::{Limit, ListenAddr, Loaded, Node};
+use crate::config::{Limit, ListenAddr, Loaded};
 use crate::gateway::{DGate, StartError};
 use crate::js::{Engine, Outside, Said};
 use crate::resource::{Key, Kind, Spec, State};
@@ -142,7 +142,6 @@ impl Dev {
             gateway: &gateway,
             server: &server,
             listener: &listener,
-            applied: None,
             told: None,
         };
         turn.take(self.look(&mut watch));
@@ -167,7 +166,6 @@ struct Turn<'a> {
     gateway: &'a DGate,
     server: &'a Server,
     listener: &'a Listener,
-    applied: Option<Node>,
     /// What was wrong at the last look.
     told: Option<String>,
 }
@@ -180,9 +178,7 @@ impl Turn<'_> {
             self.listener.0.store(Arc::new(texts));
         }
         let before = self.gateway.control().state();
-        let taken = loaded.and_then(|loaded| {
-            serve::take_over(self.gateway, self.server, &loaded, &mut self.applied)
-        });
+        let taken = loaded.and_then(|loaded| serve::take_over(self.gateway, self.server, &loaded));
         match taken {
             Ok(()) => {
                 let after = self.gateway.control().state();

@@ -186,7 +186,7 @@ impl Run {
             source: None,
             prefix: "",
         };
-        apply_bundle(gateway.control(), &declared, None)?;
+        apply_bundle(gateway.control(), &declared)?;
         let snapshot = gateway.control().snapshot().load();
         for warning in snapshot.warnings() {
             eprintln!("warning: {}: {}", warning.key, warning.detail);

@@ -2,9 +2,11 @@
 //! not change is taken over from the snapshot before, with its connections and the state of its plugins.
 
 mod certificates;
+mod consumers;
 mod modules;
 mod plugins;
 mod routes;
+mod secrets;
 mod services;
 mod tables;
 
@@ -13,15 +15,17 @@ use super::{Route, Site, Snapshot, Table};
 use crate::config::{PluginUse, Within};
 use crate::resource::{self, Key, Kind, Spec, State, Stored};
 use certificates::KeptCertificate;
+use consumers::KeptConsumers;
 use dgate_core::exchange::RouteInfo;
 use dgate_core::metrics::RouteMetrics;
 use dgate_core::plugin::{Plugged, Setup};
 use dgate_core::upstream::Via;
-use dgate_core::{Pipeline, Registry, Upstream};
+use dgate_core::{Pipeline, Registry};
 use http::Method;
 use modules::KeptModules;
 pub use modules::Warning;
 use routes::{Inputs, KeptRoute};
+use services::KeptService;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -76,8 +80,9 @@ pub enum ProblemKind {
 pub(super) struct Kept {
     generation: u64,
     tables: HashMap<String, Arc<Table>>,
-    services: HashMap<String, HashMap<String, (Arc<Stored>, Upstream)>>,
+    services: HashMap<String, HashMap<String, KeptService>>,
     modules: HashMap<String, KeptModules>,
+    consumers: HashMap<String, KeptConsumers>,
     certificates: HashMap<Key, KeptCertificate>,
     routes: HashMap<String, HashMap<String, KeptRoute>>,
     plugins: HashMap<(Option<Key>, usize), (PluginUse, Plugged)>,
@@ -192,6 +197,12 @@ struct Run<'a> {
 impl Run<'_> {
     fn snapshot(&mut self) -> Option<Snapshot> {
         let global = self.plugins(None, &self.compiler.globals.plugins, &Setup::default());
+        self.consumers();
+        for kind in [Kind::Secret, Kind::Collection] {
+            for (key, _) in self.state.of_kind(kind) {
+                self.namespace_of(key);
+            }
+        }
         for (key, stored) in self.state.of_kind(Kind::Service) {
             let Spec::Service(spec) = &stored.spec else {
                 continue;

@@ -1,9 +1,10 @@
 //! Plugins made ready for their places; one whose use did not change keeps its state.
 
+use super::secrets::Revealed;
 use super::{Inputs, Run};
 use crate::config::{Node, PluginUse, join, validate_at};
 use crate::resource::Key;
-use dgate_core::plugin::{Plugged, Setup};
+use dgate_core::plugin::{FieldError, Plugged, Setup};
 
 impl Run<'_> {
     /// Makes the plugins of one place ready; those that did not change keep their state.
@@ -14,17 +15,23 @@ impl Run<'_> {
         setup: &Setup,
     ) -> Vec<Plugged> {
         let mut ready = Vec::with_capacity(uses.len());
-        for (at, usage) in uses.iter().enumerate() {
+        for (at, declared) in uses.iter().enumerate() {
+            let revealed = self.revealed(owner, at, declared);
+            let usage = &PluginUse {
+                config: revealed.config.clone(),
+                ..declared.clone()
+            };
             let slot = (owner.cloned(), at);
             let known = self
                 .kept
                 .plugins
                 .get(&slot)
                 .or(self.old.and_then(|o| o.plugins.get(&slot)))
-                .filter(|(u, _)| u == usage);
+                .filter(|(u, _)| u == usage)
+                .or_else(|| self.moved(owner, uses, usage));
             let plugged = match known {
                 Some((_, plugged)) => Some(plugged.clone()),
-                None => self.plug(owner, at, usage, setup),
+                None => self.plug(owner, at, usage, setup, &revealed),
             };
             if let Some(plugged) = plugged {
                 self.kept
@@ -36,12 +43,44 @@ impl Run<'_> {
         ready
     }
 
+    /// The config of a plugin with its secrets.
+    fn revealed(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse) -> Revealed {
+        let namespace = owner.map_or("default", |key| &key.namespace);
+        let mut revealed = self.reveal(namespace, &usage.config);
+        let global = Key::namespace("proxy.plugins");
+        for (pointer, detail) in std::mem::take(&mut revealed.problems) {
+            let detail = format!("plugin `{}`: {detail}", usage.name);
+            let pointer = format!("/plugins/{at}/config{pointer}");
+            self.invalid(owner.unwrap_or(&global), pointer, detail);
+        }
+        revealed
+    }
+
+    /// The plugin whose use only has another place in its list now. Where a use stands twice, which of them it was
+    /// cannot be said.
+    fn moved(
+        &self,
+        owner: Option<&Key>,
+        uses: &[PluginUse],
+        usage: &PluginUse,
+    ) -> Option<&(PluginUse, Plugged)> {
+        if uses.iter().filter(|u| *u == usage).count() > 1 {
+            return None;
+        }
+        let old = self.old?;
+        let mut same = (0..)
+            .map_while(|at| old.plugins.get(&(owner.cloned(), at)))
+            .filter(|(u, _)| u == usage);
+        same.next().filter(|_| same.next().is_none())
+    }
+
     fn plug(
         &mut self,
         owner: Option<&Key>,
         at: usize,
         usage: &PluginUse,
         setup: &Setup,
+        revealed: &Revealed,
     ) -> Option<Plugged> {
         // Global plugins belong to no resource; their problems name the configuration file's list.
         let global = Key::namespace("proxy.plugins");
@@ -67,7 +106,10 @@ impl Run<'_> {
             return match entry.plug(usage.config.clone(), setup) {
                 Ok(plugged) => Some(plugged),
                 Err(error) => {
-                    self.invalid(owner, pointer, format!("plugin `{}`: {error}", usage.name));
+                    let field = error.downcast_ref::<FieldError>();
+                    let pointer = pointer + field.map_or("", FieldError::pointer);
+                    let detail = revealed.scrub(format!("plugin `{}`: {error}", usage.name));
+                    self.invalid(owner, pointer, detail);
                     None
                 }
             };
@@ -84,7 +126,7 @@ impl Run<'_> {
             self.invalid(
                 owner,
                 error.pointer,
-                format!("plugin `{}`: {detail}", usage.name),
+                revealed.scrub(format!("plugin `{}`: {detail}", usage.name)),
             );
         }
         None

@@ -3,8 +3,10 @@
 use super::super::Route;
 use super::super::router::Pattern;
 use super::super::stack::stack;
-use super::Run;
+use super::{Run, secrets};
+use crate::config::PluginUse;
 use crate::resource::{self, Key, Kind, Spec, Stored};
+use dgate_core::consumer::Consumers;
 use dgate_core::exchange::RouteInfo;
 use dgate_core::hook::{Handlers, HookSet};
 use dgate_core::metrics::RouteMetrics;
@@ -25,9 +27,28 @@ pub(super) struct Inputs {
     pub(super) namespace: Arc<Stored>,
     pub(super) service: Option<Arc<Stored>>,
     pub(super) modules: Vec<Arc<dyn Hooks>>,
+    /// Those of the namespace, when a plugin of the route's names one.
+    secrets: Vec<Arc<Stored>>,
+    /// Those of the namespace, when a plugin of the route's looks for them.
+    consumers: Option<Arc<Consumers>>,
 }
 
 impl Inputs {
+    /// The plugins that are declared on the route, its namespace and its service.
+    fn plugins(&self) -> impl Iterator<Item = &PluginUse> {
+        let places = [
+            Some(&self.route),
+            Some(&self.namespace),
+            self.service.as_ref(),
+        ];
+        places.into_iter().flatten().flat_map(|s| match &s.spec {
+            Spec::Route(route) => &*route.plugins,
+            Spec::Namespace(namespace) => &*namespace.plugins,
+            Spec::Service(service) => &*service.plugins,
+            _ => &[],
+        })
+    }
+
     fn same(&self, other: &Self) -> bool {
         let service = match (&self.service, &other.service) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
@@ -41,6 +62,8 @@ impl Inputs {
             && Arc::ptr_eq(&self.namespace, &other.namespace)
             && service
             && modules.eq(other.modules.iter().map(address))
+            && secrets::same(&self.secrets, &other.secrets)
+            && self.consumers.as_ref().map(Arc::as_ptr) == other.consumers.as_ref().map(Arc::as_ptr)
     }
 }
 
@@ -90,6 +113,13 @@ impl Run<'_> {
             namespace,
             service,
             modules: self.listed(key, spec)?,
+            secrets: Vec::new(),
+            consumers: None,
+        };
+        let inputs = Inputs {
+            secrets: self.secrets_in(&inputs),
+            consumers: self.consumers_for(&inputs),
+            ..inputs
         };
         let same_generation = self.old.filter(|o| o.generation == self.kept.generation);
         let known = same_generation
@@ -114,6 +144,28 @@ impl Run<'_> {
                 },
             );
         Some(route)
+    }
+
+    /// The secrets that the plugins of a route may name.
+    fn secrets_in(&self, inputs: &Inputs) -> Vec<Arc<Stored>> {
+        if inputs
+            .plugins()
+            .any(|usage| secrets::mentions(&usage.config))
+        {
+            self.secrets_of(&inputs.route.spec.key().namespace)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// The consumers that the plugins of a route look for.
+    fn consumers_for(&self, inputs: &Inputs) -> Option<Arc<Consumers>> {
+        let registry = &self.compiler.registry;
+        let global = &self.compiler.globals.plugins;
+        let wants = |usage: &PluginUse| registry.get(&usage.name).is_some_and(|p| p.consumers());
+        let namespace = inputs.route.spec.key().namespace;
+        let wanted = inputs.plugins().chain(global).any(wants);
+        wanted.then(|| self.consumers_of(&namespace)).flatten()
     }
 
     fn build_route(
@@ -142,7 +194,14 @@ impl Run<'_> {
                 &at,
             ));
             // Absent when the service itself does not compile: said there.
-            upstream = Some(self.kept.services.get(ns)?.get(&service.name)?.1.clone());
+            upstream = Some(
+                self.kept
+                    .services
+                    .get(ns)?
+                    .get(&service.name)?
+                    .upstream
+                    .clone(),
+            );
         }
         plugins.extend(self.plugins(
             Some(key),
@@ -181,6 +240,7 @@ impl Run<'_> {
         let upstream = upstream.map(|u| u.for_route(strip, spec.preserve_host, &spec.timeouts));
         let (namespace_name, name): (Arc<str>, Arc<str>) = (ns.into(), spec.name.as_str().into());
         let mut info = RouteInfo::default();
+        info.consumers.clone_from(&inputs.consumers);
         info.namespace_tags.clone_from(&namespace.tags);
         info.tags.clone_from(&spec.tags);
         info.paths.clone_from(&spec.paths);

@@ -1,10 +1,19 @@
 //! Services become upstreams, which keep their connections as long as the service stays what it is.
 
-use super::Run;
+use super::{Run, secrets};
 use crate::resource::{self, Key, Stored};
 use dgate_core::Upstream;
-use dgate_core::upstream::Protocol;
+use dgate_core::upstream::{Protocol, TlsConfig};
+use serde_json::Value as Json;
 use std::sync::Arc;
+
+/// A service with its upstream.
+pub(super) struct KeptService {
+    stored: Arc<Stored>,
+    pub(super) upstream: Upstream,
+    /// Those of the namespace, when its TLS key names one.
+    secrets: Vec<Arc<Stored>>,
+}
 
 impl Run<'_> {
     pub(super) fn service(&mut self, key: &Key, stored: &Arc<Stored>, spec: &resource::Service) {
@@ -12,19 +21,49 @@ impl Run<'_> {
         let known = self
             .old
             .and_then(|o| o.services.get(&key.namespace)?.get(&key.name));
-        let upstream = match known {
-            Some((old, upstream)) if Arc::ptr_eq(old, stored) && same_generation.is_some() => {
-                Some(upstream.clone())
+        let key_text = spec.tls.as_ref().and_then(|tls| tls.client_key.as_ref());
+        let secrets = match key_text {
+            Some(text) if secrets::mentions(&Json::String(text.clone())) => {
+                self.secrets_of(&key.namespace)
             }
-            _ => self.upstream(key, spec, known.map(|(_, upstream)| upstream)),
+            _ => Vec::new(),
+        };
+        let upstream = match known {
+            Some(known)
+                if Arc::ptr_eq(&known.stored, stored)
+                    && secrets::same(&known.secrets, &secrets)
+                    && same_generation.is_some() =>
+            {
+                Some(known.upstream.clone())
+            }
+            _ => self.upstream(key, spec, known.map(|known| &known.upstream)),
         };
         if let Some(upstream) = upstream {
-            self.kept
-                .services
-                .entry(key.namespace.clone())
-                .or_default()
-                .insert(key.name.clone(), (stored.clone(), upstream));
+            let kept = KeptService {
+                stored: stored.clone(),
+                upstream,
+                secrets,
+            };
+            let of_namespace = self.kept.services.entry(key.namespace.clone());
+            of_namespace.or_default().insert(key.name.clone(), kept);
         }
+    }
+
+    /// The TLS of a service, its key with the secrets that it names.
+    fn tls(&mut self, key: &Key, spec: &resource::Service) -> Option<TlsConfig> {
+        let mut tls = spec.tls.clone().unwrap_or_default();
+        if let Some(text) = tls.client_key.take() {
+            let revealed = self.reveal(&key.namespace, &Json::String(text));
+            let sound = revealed.problems.is_empty();
+            for (_, detail) in revealed.problems {
+                self.invalid(key, "/tls/client_key", detail);
+            }
+            if !sound {
+                return None;
+            }
+            tls.client_key = revealed.config.as_str().map(str::to_owned);
+        }
+        Some(tls)
     }
 
     fn upstream(
@@ -62,12 +101,13 @@ impl Run<'_> {
         if !sound {
             return None;
         }
+        let tls = self.tls(key, spec)?;
         let mut builder = Upstream::builder()
             .named(&*key.namespace, &*key.name)
             .retry(retry)
             .timeouts(&spec.timeouts)
             .protocol(spec.protocol)
-            .tls(spec.tls.clone().unwrap_or_default())
+            .tls(tls)
             .preserve_host(spec.preserve_host)
             .disable_query_params(spec.disable_query_params)
             .hide_dgate_headers(spec.hide_dgate_headers);

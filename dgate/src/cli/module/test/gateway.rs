@@ -145,7 +145,7 @@ fn build(
         builder = builder.layer(ModuleLayer::new(Recognised(identity)));
     }
     let gateway = builder.build_now()?;
-    apply_bundle(gateway.control(), declared, None)?;
+    apply_bundle(gateway.control(), declared)?;
     Ok(gateway)
 }
 

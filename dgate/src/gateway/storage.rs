@@ -1,0 +1,46 @@
+//! Where a gateway's state is kept: opened from the configuration before anything else.
+
+use super::StartError;
+use crate::config::StorageConfig;
+use crate::control::Ledger;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Opens the storage that a configuration names, relative to `base`; without one, everything is in memory.
+pub(super) fn open(config: Option<&StorageConfig>, base: &Path) -> Result<Arc<Ledger>, StartError> {
+    let ledger = match config {
+        None => Ledger::in_memory().map_err(|e| StartError::Storage(e.to_string()))?,
+        Some(config) => on_disk(config, base)?,
+    };
+    Ok(Arc::new(ledger))
+}
+
+#[cfg(feature = "sled")]
+fn on_disk(config: &StorageConfig, base: &Path) -> Result<Ledger, StartError> {
+    use crate::control::Codec;
+    use crate::store::{Sealer, SledStore};
+
+    let path = base.join(&config.path);
+    let failed = |error: String| StartError::Storage(error);
+    let store = SledStore::open(&path, config.lock_timeout.get());
+    let store = Arc::new(store.map_err(|e| failed(e.to_string()))?);
+    let key_file = config.secret_key_file.as_ref().map(|file| base.join(file));
+    let variable = std::env::var("DGATE_SECRET_KEY").ok();
+    let sealer = Sealer::load(key_file.as_deref(), variable.as_deref(), &path)
+        .map_err(|e| failed(e.to_string()))?;
+    if let Some(made) = sealer.made() {
+        tracing::info!(path = %made.display(), "made a key for sensitive fields: keep a copy of it elsewhere");
+    }
+    let ledger = Ledger::open(store, Codec::sealed(sealer), config.history)
+        .map_err(|e| failed(format!("storage {}: {e}", path.display())))?;
+    tracing::info!(path = %path.display(), revision = ledger.published().revision(), "storage opened");
+    Ok(ledger)
+}
+
+#[cfg(not(feature = "sled"))]
+fn on_disk(_: &StorageConfig, _: &Path) -> Result<Ledger, StartError> {
+    Err(StartError::Storage(
+        "this build keeps nothing on disk: build with feature `sled`, or leave `storage` out"
+            .to_owned(),
+    ))
+}

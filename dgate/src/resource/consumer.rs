@@ -1,0 +1,49 @@
+//! A consumer: who sends requests, by what they prove it, and what they belong to.
+
+use super::{default_namespace, is_default};
+use dgate_core::consumer::Credential;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+use std::fmt;
+
+/// Somebody who sends requests. The authentication plugins find a consumer by its credentials.
+#[non_exhaustive]
+#[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Consumer {
+    /// Its namespace. Default: `default`.
+    #[serde(default = "default_namespace")]
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))]
+    pub namespace: String,
+    /// Its name.
+    #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))]
+    pub name: String,
+    /// What it proves itself by. Never given out; left out of a change, what is stored stays. An empty list takes
+    /// all of them away.
+    #[serde(default, skip_serializing)]
+    pub credentials: Option<Vec<Credential>>,
+    /// What it belongs to, for plugins and upstreams.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub groups: Vec<String>,
+    /// Anything else that modules want to know of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metadata: Map<String, Json>,
+    /// Free words for lists and modules.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tags: Vec<String>,
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hidden = self.credentials.as_ref().map(|all| vec!["…"; all.len()]);
+        f.debug_struct("Consumer")
+            .field("namespace", &self.namespace)
+            .field("name", &self.name)
+            .field("credentials", &hidden)
+            .field("groups", &self.groups)
+            .field("metadata", &self.metadata)
+            .field("tags", &self.tags)
+            .finish()
+    }
+}
