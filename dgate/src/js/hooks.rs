@@ -2,21 +2,22 @@
 
 use super::bridge::body::{BodyCell, Spare};
 use super::bridge::context::Context;
-use super::bridge::request::{Replaced, Request as JsRequest};
+use super::bridge::instance;
+use super::bridge::request::{Incoming, Replaced, Request as JsRequest};
 use super::bridge::response::{Response as JsResponse, class_of, of_value};
-use super::invocation::Invocation;
+use super::invocation::{Invocation, Start};
 use super::module::{Hook, JsModule};
-use super::slot::Slot;
+use super::slot::{Failure, Slot};
 use super::vm::{Call, Vm};
 use crate::resource::{Isolation, OnError};
 use dgate_core::hook::{Flow, HookSet, Hooks, Interrupt};
-use dgate_core::{Body, Error, ErrorKind, Exchange, Request, Response, Target};
+use dgate_core::{Body, BoxFuture, Error, ErrorKind, Exchange, Request, Response, Target};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use rquickjs::{Class, Ctx, Exception, Function, Object, Value};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// The head of a request as the last module left it, for hooks that run after it was sent.
 #[derive(Clone)]
@@ -82,16 +83,14 @@ impl Head {
     }
 
     /// The request as a later hook sees it: its body is gone.
-    fn seen<'js>(self, ctx: &Ctx<'js>) -> rquickjs::Result<Class<'js, JsRequest<'js>>> {
-        let headers = Arc::unwrap_or_clone(self.headers);
-        let request = JsRequest::incoming(
-            self.method,
-            self.uri,
-            headers,
-            self.https,
-            BodyCell::default(),
-        );
-        Class::instance(ctx.clone(), request)
+    fn seen(self) -> Incoming {
+        Incoming {
+            method: self.method,
+            uri: self.uri,
+            headers: self.headers,
+            https: self.https,
+            body: None,
+        }
     }
 }
 
@@ -139,64 +138,121 @@ impl JsModule {
         })
     }
 
-    /// Runs one hook: `begin` makes its context, `convert` reads what it returned.
-    async fn invoke<T: Send + 'static>(
+    /// Runs one hook: `begin` makes its context, `convert` reads what it returned. What a hook that waits needs is
+    /// in a box of its own: the future of a hook that does not wait stays small.
+    fn invoke<T: Send + 'static>(
         &self,
         ctx: &Exchange,
         hook: Hook,
         told: Option<Told>,
-        begin: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
+        begin: impl for<'js> FnOnce(&Vm<'js>) -> rquickjs::Result<Given<'js>> + Send + 'static,
         convert: impl for<'js> FnOnce(&Ran<'_, 'js>, Value<'js>) -> rquickjs::Result<T> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Step<T> {
         let begun = Instant::now();
         let meta = &self.0.meta;
         let call = Call::new(meta.clone(), ctx.clone());
-        let mut invocation = Invocation::new(self.slot(ctx)?, call.clone());
+        let mut invocation = match self.slot(ctx) {
+            Ok(slot) => Invocation::new(slot, call.clone(), begun),
+            Err(error) => return Step::Ended(Err(error)),
+        };
         let (place, one, two) = (self.0.place, call.clone(), call.clone());
-        let work = async move {
-            let result = invocation
-                .run(
-                    move |ctx, vm| {
-                        let Given { request, response } = begin(ctx)?;
-                        let context = Context::new(one.clone(), request, response);
-                        let context = Class::instance(ctx.clone(), context)?;
-                        let function = function(ctx, vm, place, hook)?;
-                        vm.contexts.borrow_mut().insert(one.id, context.clone());
-                        match told {
-                            Some(told) => function.call((context, told.into_value(ctx)?)),
-                            None => function.call((context,)),
-                        }
-                    },
-                    move |ctx, vm, value| {
-                        let context = vm.contexts.borrow_mut().remove(&two.id);
-                        let context = context.ok_or(rquickjs::Error::Unknown)?;
-                        context.borrow().store_state(ctx)?;
-                        let ran = Ran {
-                            ctx,
-                            vm,
-                            context: &context,
-                            keep: two.background.load(Relaxed) > 0,
-                        };
-                        convert(&ran, value)
-                    },
-                )
-                .await;
-            invocation.finish();
-            result
+        let begin = beginning(move |ctx, vm| {
+            let Given { request, response } = begin(vm)?;
+            let id = one.id;
+            let context = Context::new(one, request, response);
+            let context = instance(vm, |known| &known.context, context)?;
+            let function = function(ctx, vm, place, hook)?;
+            vm.contexts.borrow_mut().insert(id, context.clone());
+            match told {
+                Some(told) => function.call((context, told.into_value(ctx)?)),
+                None => function.call((context,)),
+            }
+        });
+        let convert = ending(move |ctx, vm, value| {
+            let context = vm.contexts.borrow_mut().remove(two.id);
+            let context = context.ok_or_else(|| rquickjs::Error::Unknown)?;
+            Context::store_state(&context, ctx)?;
+            let ran = Ran {
+                ctx,
+                vm,
+                context: &context,
+                keep: two.background.load(Relaxed) > 0,
+            };
+            convert(&ran, value)
+        });
+        let meta = meta.clone();
+        let end = move |result: Result<T, Failure>| {
+            meta.tally.ended(result.is_ok(), begun.elapsed());
+            result.map_err(|failure| meta.error(&call, hook, failure))
         };
-        let result = match self.0.isolation {
-            Isolation::Thread => self.0.group.threads().run(work).await,
-            _ => work.await,
-        };
-        meta.tally.ended(result.is_ok(), begun.elapsed());
-        result.map_err(|failure| meta.error(&call, hook, failure))
+        if self.0.isolation == Isolation::Thread {
+            let group = self.0.group.clone();
+            let work = async move {
+                let result = invocation.run(begin, convert).await;
+                invocation.finish();
+                result
+            };
+            return Step::Waits(Box::pin(
+                async move { end(group.threads().run(work).await) },
+            ));
+        }
+        match invocation.start(begin, convert) {
+            Start::Ended(result) => {
+                invocation.finish();
+                Step::Ended(end(result))
+            }
+            Start::Waits(convert) => Step::Waits(Box::pin(async move {
+                let result = invocation.wait(convert).await;
+                invocation.finish();
+                end(result)
+            })),
+        }
+    }
+}
+
+// A closure has the lifetimes of the engine only where a function asks for them.
+fn beginning<F>(begin: F) -> F
+where
+    F: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
+{
+    begin
+}
+
+fn ending<T, F>(convert: F) -> F
+where
+    F: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+{
+    convert
+}
+
+/// A hook that was called.
+enum Step<T> {
+    Ended(Result<T, Error>),
+    Waits(BoxFuture<Result<T, Error>>),
+}
+
+impl<T> Step<T> {
+    async fn end(self) -> Result<T, Error> {
+        match self {
+            Self::Ended(result) => result,
+            Self::Waits(rest) => rest.await,
+        }
     }
 }
 
 /// What a hook finds in its context.
 struct Given<'js> {
-    request: Option<Class<'js, JsRequest<'js>>>,
+    request: Option<Incoming>,
     response: Option<Class<'js, JsResponse<'js>>>,
+}
+
+impl Given<'_> {
+    fn request(request: Option<Incoming>) -> Self {
+        Self {
+            request,
+            response: None,
+        }
+    }
 }
 
 /// A hook that has run.
@@ -223,13 +279,17 @@ impl<'js> Ran<'_, 'js> {
         if class_of(&value).is_some() {
             return self.reply(value).map(Modified::Reply);
         }
-        let context = self.context.borrow();
-        let given = context.given().ok_or(rquickjs::Error::Unknown)?;
+        let mut context = self.context.borrow_mut();
         let returned = value.as_object().and_then(Class::<JsRequest>::from_object);
         let chosen = match returned {
             Some(request) => request,
             None if value.is_undefined() || value.is_null() => {
-                context.request_in_place().ok_or(rquickjs::Error::Unknown)?
+                if let (false, Some(untouched)) = (self.keep, context.untouched()) {
+                    let (headers, body) = untouched.take();
+                    return Ok(Modified::Same(headers, body.unwrap_or_else(Body::empty)));
+                }
+                let request = context.request_in_place(self.vm)?;
+                request.ok_or(rquickjs::Error::Unknown)?
             }
             None => {
                 return Err(
@@ -237,6 +297,7 @@ impl<'js> Ran<'_, 'js> {
                 );
             }
         };
+        let given = context.given(self.vm)?.ok_or(rquickjs::Error::Unknown)?;
         if chosen == given {
             let (headers, body) = chosen
                 .borrow_mut()
@@ -346,24 +407,22 @@ impl Hooks for JsModule {
                 ctx.vars().insert(Head::of(&parts, ctx));
             }
             let (cell, spare) = Spare::of(body);
-            let (method, uri) = (parts.method.clone(), parts.uri.clone());
-            let headers = std::mem::take(&mut parts.headers);
-            let https = https(ctx, &uri);
+            let incoming = Incoming {
+                method: parts.method.clone(),
+                uri: parts.uri.clone(),
+                headers: Arc::new(std::mem::take(&mut parts.headers)),
+                https: https(ctx, &parts.uri),
+                body: Some(cell),
+            };
             let modified = self
                 .invoke(
                     ctx,
                     Hook::RequestModifier,
                     None,
-                    move |ctx| {
-                        let cell = BodyCell::spared(cell);
-                        let request = JsRequest::incoming(method, uri, headers, https, cell);
-                        Ok(Given {
-                            request: Some(Class::instance(ctx.clone(), request)?),
-                            response: None,
-                        })
-                    },
+                    move |_| Ok(Given::request(Some(incoming))),
                     |ran, value| ran.request(value),
                 )
+                .end()
                 .await;
             match modified {
                 Ok(Modified::Same(headers, same)) => (parts.headers, body) = (headers, same),
@@ -385,20 +444,16 @@ impl Hooks for JsModule {
     }
 
     async fn fetch_upstream(&self, ctx: &Exchange, head: &Parts) -> Flow<Option<Target>> {
-        let head = Head::of(head, ctx);
+        let seen = Head::of(head, ctx).seen();
         let chosen = self
             .invoke(
                 ctx,
                 Hook::FetchUpstream,
                 None,
-                move |ctx| {
-                    Ok(Given {
-                        request: Some(head.seen(ctx)?),
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(Some(seen))),
                 |ran, value| ran.target(value),
             )
+            .end()
             .await;
         match chosen {
             Err(_) if self.lenient() => Ok(None),
@@ -408,23 +463,22 @@ impl Hooks for JsModule {
 
     async fn request_handler(&self, ctx: &Exchange, req: Request) -> Flow<Response> {
         let (parts, body) = req.into_parts();
-        let https = https(ctx, &parts.uri);
+        let incoming = Incoming {
+            https: https(ctx, &parts.uri),
+            method: parts.method,
+            uri: parts.uri,
+            headers: Arc::new(parts.headers),
+            body: Some(Spare::of(body).0),
+        };
         let answer = self
             .invoke(
                 ctx,
                 Hook::RequestHandler,
                 None,
-                move |ctx| {
-                    let (method, uri, headers) = (parts.method, parts.uri, parts.headers);
-                    let body = BodyCell::native(body);
-                    let request = JsRequest::incoming(method, uri, headers, https, body);
-                    Ok(Given {
-                        request: Some(Class::instance(ctx.clone(), request)?),
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(Some(incoming))),
                 |ran, value| ran.reply(value),
             )
+            .end()
             .await;
         Ok(*answer?)
     }
@@ -440,15 +494,16 @@ impl Hooks for JsModule {
                 ctx,
                 Hook::ResponseModifier,
                 None,
-                move |ctx| {
+                move |vm| {
                     let response = JsResponse::given(status, headers, BodyCell::spared(cell));
                     Ok(Given {
-                        request: head.map(|h| h.seen(ctx)).transpose()?,
-                        response: Some(Class::instance(ctx.clone(), response)?),
+                        response: Some(instance(vm, |known| &known.response, response)?),
+                        ..Given::request(head.map(Head::seen))
                     })
                 },
                 |ran, value| ran.response(value),
             )
+            .end()
             .await;
         match changed {
             Ok(Changed::Same(status, headers, body)) => {
@@ -484,18 +539,14 @@ impl Hooks for JsModule {
                 ctx,
                 Hook::ErrorHandler,
                 Some(told),
-                move |ctx| {
-                    Ok(Given {
-                        request: head.map(|h| h.seen(ctx)).transpose()?,
-                        response: None,
-                    })
-                },
+                move |_| Ok(Given::request(head.map(Head::seen))),
                 |ran, value| match class_of(&value) {
                     Some(_) => ran.reply(value).map(Some),
                     None if value.is_undefined() || value.is_null() => Ok(None),
                     None => Err(ran.wrong("errorHandler must return a Response or nothing")),
                 },
             )
+            .end()
             .await;
         match answer {
             Ok(Some(response)) => Ok(*response),

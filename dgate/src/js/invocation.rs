@@ -23,14 +23,22 @@ type Operation = Pin<Box<dyn Future<Output = (u64, Outcome)> + Send>>;
 pub(super) struct Invocation {
     slot: Arc<Slot>,
     call: Arc<Call>,
-    operations: FuturesUnordered<Operation>,
+    /// Made with the first operation: most hooks have none.
+    operations: Option<FuturesUnordered<Operation>>,
     started: Vec<Started>,
     begun: Instant,
     wall: Option<Pin<Box<Sleep>>>,
 }
 
+/// How the first entry ended.
+pub(super) enum Start<T, C> {
+    Ended(Result<T, Failure>),
+    /// With what the value is converted by once it is there.
+    Waits(C),
+}
+
 impl Invocation {
-    pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>) -> Self {
+    pub(super) fn new(slot: Arc<Slot>, call: Arc<Call>, begun: Instant) -> Self {
         slot.in_flight.fetch_add(1, Relaxed);
         if let Some(outside) = &call.module.services.outside {
             outside.began();
@@ -38,9 +46,9 @@ impl Invocation {
         Self {
             slot,
             call,
-            operations: FuturesUnordered::new(),
+            operations: None,
             started: Vec::new(),
-            begun: Instant::now(),
+            begun,
             wall: None,
         }
     }
@@ -52,9 +60,24 @@ impl Invocation {
         begin: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
         convert: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, Failure> {
+        match self.start(begin, convert) {
+            Start::Ended(result) => result,
+            Start::Waits(convert) => self.wait(convert).await,
+        }
+    }
+
+    /// The first entry, which is the only one of most hooks.
+    pub(super) fn start<T, C>(
+        &mut self,
+        begin: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>) -> rquickjs::Result<Value<'js>>,
+        convert: C,
+    ) -> Start<T, C>
+    where
+        C: for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+    {
         let id = self.call.id;
         let mut convert = Some(convert);
-        let slot = self.slot.clone();
+        let slot = &self.slot;
         let now = slot.enter(&self.call, &mut self.started, |ctx, vm| {
             let value = begin(ctx, vm)?;
             slot.drain(ctx);
@@ -70,10 +93,22 @@ impl Invocation {
                 }
                 None => Ok(None),
             }
-        })?;
-        if let Some(now) = now {
-            return Ok(now);
+        });
+        match (now, convert) {
+            (Ok(None), Some(convert)) => Start::Waits(convert),
+            (Ok(Some(now)), _) => Start::Ended(Ok(now)),
+            (Err(failure), _) => Start::Ended(Err(failure)),
+            (Ok(None), None) => Start::Ended(Err(Failure::Broken("it ended twice".to_owned()))),
         }
+    }
+
+    /// What follows when that was not all.
+    pub(super) async fn wait<T>(
+        &mut self,
+        convert: impl for<'js> FnOnce(&Ctx<'js>, &Vm<'js>, Value<'js>) -> rquickjs::Result<T>,
+    ) -> Result<T, Failure> {
+        let id = self.call.id;
+        let mut convert = Some(convert);
         poll_fn(|cx| {
             self.poll_entries(cx, |ctx, vm| {
                 let Some(settled) = vm.settled.borrow_mut().remove(&id) else {
@@ -100,7 +135,8 @@ impl Invocation {
             self.take_started();
             let mut ready = Vec::new();
             while ready.len() < BATCH
-                && let Poll::Ready(Some(end)) = self.operations.poll_next_unpin(cx)
+                && let Some(operations) = &mut self.operations
+                && let Poll::Ready(Some(end)) = operations.poll_next_unpin(cx)
             {
                 ready.push(end);
             }
@@ -132,10 +168,17 @@ impl Invocation {
     }
 
     fn take_started(&mut self) {
-        for (id, work) in self.started.drain(..) {
-            self.operations
-                .push(Box::pin(async move { (id, work.await) }));
+        if self.started.is_empty() {
+            return;
         }
+        let operations = self.operations.get_or_insert_default();
+        for (id, work) in self.started.drain(..) {
+            operations.push(Box::pin(async move { (id, work.await) }));
+        }
+    }
+
+    fn has_operations(&self) -> bool {
+        self.operations.as_ref().is_some_and(|all| !all.is_empty())
     }
 
     /// Ready when the invocation has had its time. The timer exists only once something is waited for.
@@ -151,7 +194,7 @@ impl Invocation {
     /// does what other requests in the slot may wait for. The rest is cancelled.
     pub(super) fn finish(mut self) {
         self.take_started();
-        let shared = self.slot.in_flight.load(Relaxed) > 1 && !self.operations.is_empty();
+        let shared = self.slot.in_flight.load(Relaxed) > 1 && self.has_operations();
         if self.call.background.load(Relaxed) == 0 && !shared {
             return;
         }
@@ -176,9 +219,7 @@ impl Invocation {
     }
 
     fn is_idle(&self) -> bool {
-        self.call.background.load(Relaxed) == 0
-            && self.operations.is_empty()
-            && self.started.is_empty()
+        self.call.background.load(Relaxed) == 0 && !self.has_operations() && self.started.is_empty()
     }
 }
 
@@ -243,8 +284,8 @@ impl Drop for Invocation {
         if let Some(outside) = &self.call.module.services.outside {
             outside.ended();
         }
-        let waits = !self.operations.is_empty() || !self.started.is_empty();
-        self.operations.clear();
+        let waits = self.has_operations() || !self.started.is_empty();
+        self.operations = None;
         self.started.clear();
         if !waits && !self.call.registered.load(Relaxed) {
             return;

@@ -16,15 +16,18 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// Compiled code of one module, made in this process.
 pub(super) struct Bytecode(Box<[u8]>);
 
-/// Declares a module and gives its code: syntax errors and imports that do not resolve are exceptions.
+/// Declares a module and gives its code: syntax errors and imports that do not resolve are exceptions. `places`
+/// are the lines and columns that stack traces show.
 pub(super) fn compile<'js>(
     ctx: &Ctx<'js>,
     name: &str,
     source: &str,
+    places: bool,
 ) -> Result<(Module<'js, Declared>, Bytecode)> {
     let module = Module::declare(ctx.clone(), name, source)?;
     let code = module.write(WriteOptions {
         strip_source: true,
+        strip_debug: !places,
         ..WriteOptions::default()
     })?;
     Ok((module, Bytecode(code.into())))

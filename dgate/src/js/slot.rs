@@ -5,6 +5,7 @@
 //! in it may finish, new ones get another.
 
 use super::bridge;
+use super::bridge::context::Context as JsContext;
 use super::lib;
 use super::module::HOOKS;
 use super::raw::{self, Bytecode, Memory};
@@ -305,12 +306,12 @@ impl Slot {
         vm.current.replace(Some(call.clone()));
         let mut result = work(ctx, vm).map_err(|e| failure(ctx, e));
         // What a hook that failed has put into `ctx.state` is there for error handlers, as a plugin's is.
-        let failed = matches!(result, Err(Failure::Thrown(_)));
-        let context = vm.contexts.borrow().get(&call.id).cloned();
-        if let (true, Some(context)) = (failed, context)
-            && context.borrow().store_state(ctx).is_err()
-        {
-            ctx.catch();
+        if matches!(result, Err(Failure::Thrown(_))) {
+            let context = vm.contexts.borrow().get(call.id).cloned();
+            let stored = context.map(|context| JsContext::store_state(&context, ctx));
+            if let Some(Err(_)) = stored {
+                ctx.catch();
+            }
         }
         let interrupted = self.clock.tripped.load(Relaxed);
         let spent = self.clock.now() - begun;
@@ -343,7 +344,7 @@ impl Slot {
             self.retired.store(true, Relaxed);
         }
         if result.is_err() {
-            vm.contexts.borrow_mut().remove(&call.id);
+            vm.contexts.borrow_mut().remove(call.id);
         }
         started.append(&mut vm.outbox.borrow_mut());
         report(ctx, vm, call);

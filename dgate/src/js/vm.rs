@@ -6,6 +6,9 @@
 //! invocation polls the future, and enters the engine again to settle the promise.
 
 use super::bridge::context::Context;
+use super::bridge::headers::Headers;
+use super::bridge::request::Request;
+use super::bridge::response::Response;
 use super::module::Meta;
 use super::raw;
 use bytes::Bytes;
@@ -13,6 +16,7 @@ use dgate_core::{Error, Exchange};
 use futures_util::future::{AbortHandle, BoxFuture};
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
+use rquickjs::class::JsClass;
 use rquickjs::function::Constructor;
 use rquickjs::runtime::UserDataGuard;
 use rquickjs::{
@@ -20,7 +24,7 @@ use rquickjs::{
     Result, Value,
 };
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -121,6 +125,7 @@ pub(crate) enum Outcome {
     Bytes(Bytes),
     Buffer(Bytes),
     Text(String),
+    /// JSON that is read in the engine.
     Json(Bytes),
     Bool(bool),
     Answer(Box<super::lib::fetch::Answer>),
@@ -245,12 +250,30 @@ pub(crate) struct Glue<'js> {
     pub(crate) search_params: Constructor<'js>,
     pub(crate) readable: Constructor<'js>,
     pub(crate) abort_signal: Constructor<'js>,
+    /// `Object.prototype`
+    pub(crate) plain: Object<'js>,
+    /// One empty object of each class whose objects come and go with requests: the engine keeps a shape only as
+    /// long as something has it.
+    _shapes: Vec<Object<'js>>,
+    /// The prototypes of the classes that requests make objects of.
+    pub(crate) context: Object<'js>,
+    pub(crate) request: Object<'js>,
+    pub(crate) response: Object<'js>,
+    pub(crate) headers: Object<'js>,
 }
 
 impl<'js> Glue<'js> {
     pub(crate) fn read_from(exports: &Object<'js>) -> Result<Self> {
         let globals = exports.ctx().globals();
+        let context = prototype::<Context>(exports.ctx())?;
+        let request = prototype::<Request>(exports.ctx())?;
+        let response = prototype::<Response>(exports.ctx())?;
+        let headers = prototype::<Headers>(exports.ctx())?;
+        let promise: Object = globals.get::<_, Object>("Promise")?.get("prototype")?;
+        let kept = [&context, &request, &response, &headers, &promise];
+        let kept = kept.map(|kind| Object::new_proto(exports.ctx().clone(), Some(kind)));
         Ok(Self {
+            _shapes: kept.into_iter().collect::<Result<_>>()?,
             watch: exports.get("watch")?,
             resolve: exports.get("resolve")?,
             url: exports.get("url")?,
@@ -265,7 +288,51 @@ impl<'js> Glue<'js> {
             search_params: globals.get("URLSearchParams")?,
             readable: globals.get("ReadableStream")?,
             abort_signal: globals.get("AbortSignal")?,
+            plain: globals.get::<_, Object>("Object")?.get("prototype")?,
+            context,
+            request,
+            response,
+            headers,
         })
+    }
+}
+
+fn prototype<'js, C: JsClass<'js>>(ctx: &Ctx<'js>) -> Result<Object<'js>> {
+    Class::<C>::prototype(ctx)?.ok_or(rquickjs::Error::Unknown)
+}
+
+/// Tables by numbers that count upwards. A `HashMap` with its hash against attackers costs several times as much.
+type ById<T> = BTreeMap<u64, T>;
+
+/// The contexts of hooks, by the number of the invocation. Most hooks end where they began, so that the newest has
+/// a place of its own.
+#[derive(Default, JsLifetime)]
+pub(crate) struct Contexts<'js> {
+    newest: u64,
+    context: Option<Class<'js, Context<'js>>>,
+    others: ById<Class<'js, Context<'js>>>,
+}
+
+impl<'js> Contexts<'js> {
+    pub(crate) fn insert(&mut self, id: u64, context: Class<'js, Context<'js>>) {
+        let older = std::mem::replace(&mut self.newest, id);
+        if let Some(context) = self.context.replace(context) {
+            self.others.insert(older, context);
+        }
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Class<'js, Context<'js>>> {
+        match self.newest == id {
+            true => self.context.as_ref(),
+            false => self.others.get(&id),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: u64) -> Option<Class<'js, Context<'js>>> {
+        match self.newest == id {
+            true => self.context.take(),
+            false => self.others.remove(&id),
+        }
     }
 }
 
@@ -278,13 +345,13 @@ pub(crate) struct Vm<'js> {
     /// By the module's place in its group.
     pub(crate) hooks: RefCell<Vec<HookFunctions<'js>>>,
     pub(crate) glue: RefCell<Option<Glue<'js>>>,
-    pending: RefCell<HashMap<u64, Pending<'js>>>,
-    pub(crate) settled: RefCell<HashMap<u64, Settled<'js>>>,
+    pending: RefCell<ById<Pending<'js>>>,
+    pub(crate) settled: RefCell<ById<Settled<'js>>>,
     pub(crate) current: RefCell<Option<Arc<Call>>>,
     /// The contexts of hooks that run, by the number of the invocation.
-    pub(crate) contexts: RefCell<HashMap<u64, Class<'js, Context<'js>>>>,
+    pub(crate) contexts: RefCell<Contexts<'js>>,
     /// Invocations whose promises are watched.
-    calls: RefCell<HashMap<u64, Weak<Call>>>,
+    calls: RefCell<ById<Weak<Call>>>,
     pub(crate) outbox: RefCell<Vec<Started>>,
     /// Rejections that nothing handled.
     pub(crate) unhandled: RefCell<Vec<Rejection<'js>>>,
@@ -385,7 +452,7 @@ impl<'js> Vm<'js> {
                 ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(|a| a.into_value())
             }
             Outcome::Text(text) => text.into_js(ctx),
-            Outcome::Json(bytes) => ctx.json_parse(bytes),
+            Outcome::Json(bytes) => super::bridge::from_json(ctx, &bytes),
             Outcome::Answer(answer) => answer.into_value(ctx),
         };
         match value {
@@ -440,7 +507,11 @@ impl<'js> Vm<'js> {
         let Some(call) = self.known(id) else { return };
         self.settled.borrow_mut().insert(id, settled);
         call.settled.store(true, Relaxed);
-        call.waker.wake();
+        // The one that runs looks for itself when it leaves the engine.
+        let current = self.current.borrow();
+        if current.as_ref().is_none_or(|current| current.id != id) {
+            call.waker.wake();
+        }
     }
 
     /// Notes that work in the background has ended.
@@ -457,11 +528,11 @@ impl<'js> Vm<'js> {
     pub(crate) fn forget(&self, id: u64) {
         self.calls.borrow_mut().remove(&id);
         self.settled.borrow_mut().remove(&id);
-        self.contexts.borrow_mut().remove(&id);
+        self.contexts.borrow_mut().remove(id);
     }
 }
 
 /// The userdata of a slot.
 pub(crate) fn vm<'a, 'js>(ctx: &'a Ctx<'js>) -> Result<UserDataGuard<'a, Vm<'js>>> {
-    ctx.userdata::<Vm>().ok_or(rquickjs::Error::Unknown)
+    ctx.userdata::<Vm>().ok_or_else(|| rquickjs::Error::Unknown)
 }

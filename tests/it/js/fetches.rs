@@ -1,9 +1,11 @@
 //! `fetch` and `fetchUpstream`: where they may go, and what becomes of redirects.
 
 use super::{gateway, local, problem};
-use dgate_tests::client::get;
+use dgate_tests::client::{Conn, get};
 use dgate_tests::upstream::TestUpstream;
 use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Fetches `?to` and says how that ended.
 const FETCH: &str = "export const requestHandler = async (ctx) => {
@@ -246,4 +248,40 @@ async fn a_hook_may_pick_its_services_own_addresses_and_public_ones_only() {
     for url in ["nonsense", "file:///x", "http://"] {
         problem(&pick("allowed", url).await, 500, "module_error");
     }
+}
+
+/// All of them wait in one slot at once: the upstream answers none before it has them all.
+#[tokio::test]
+async fn two_thousand_requests_that_wait_for_a_fetch_each_get_their_own_answer() {
+    const REQUESTS: usize = 2000;
+    let waiting = Arc::new(tokio::sync::Barrier::new(REQUESTS));
+    let upstream = TestUpstream::with(move |req| {
+        let (waiting, path) = (waiting.clone(), req.path().to_owned());
+        async move {
+            waiting.wait().await;
+            http::Response::new(json!({ "path": path }).to_string())
+        }
+    });
+    let source = format!(
+        "export const requestHandler = async (ctx) => {{
+            const n = ctx.query.get('n');
+            const answer = await (await fetch('{}/answer/' + n)).json();
+            return `${{n}} ${{answer.path}}`;
+        }};",
+        upstream.url()
+    );
+    let gateway = gateway(&[("m", &source, local())], None);
+    let addr = gateway.addr();
+    let requests = (0..REQUESTS).map(|n| async move {
+        let mut conn = Conn::open(addr).await.within(Duration::from_secs(60));
+        let request = format!("GET /m/?n={n} HTTP/1.1\r\nHost: h\r\n\r\n");
+        conn.send(request).await;
+        let answer = conn.read_response().await;
+        assert_eq!((answer.status, answer.text()), (200, format!("{n} /answer/{n}")));
+    });
+    let requests: Vec<_> = requests.map(tokio::spawn).collect();
+    for request in requests {
+        request.await.unwrap();
+    }
+    assert_eq!(upstream.requests().len(), REQUESTS);
 }

@@ -3,6 +3,7 @@
 //! A native body goes through a module without entering the engine, unless it is read. What was only read of
 //! the gateway's own request or response is kept and sent on, as in Envoy's Lua and OpenResty.
 
+use super::text::decoded;
 use super::{headers::instance_of, text};
 use crate::js::raw;
 use crate::js::vm::{Fail, Outcome, Vm, vm};
@@ -27,28 +28,22 @@ type Kept = Arc<Mutex<Option<Bytes>>>;
 
 /// A body of the gateway, from which it can be had back as long as nothing has been taken out of the middle.
 #[derive(Clone)]
-pub(crate) struct Spare {
-    body: Option<Shared>,
-    kept: Kept,
-}
+pub(crate) struct Spare(Option<(Shared, Kept)>);
 
 impl Spare {
     /// Two handles of one body: one for JavaScript, one to have it back by.
     pub(crate) fn of(body: Body) -> (Self, Self) {
         let ended = http_body::Body::is_end_stream(&body);
-        let spare = Self {
-            body: (!ended).then(|| Arc::new(Mutex::new(Some(body)))),
-            kept: Arc::default(),
-        };
-        (spare.clone(), spare)
+        let shared = (!ended).then(|| (Arc::new(Mutex::new(Some(body))), Kept::default()));
+        (Self(shared.clone()), Self(shared))
     }
 
     /// The whole body, if it is still to be had.
     pub(crate) fn take(self) -> Option<Body> {
-        let Some(body) = self.body else {
+        let Some((body, kept)) = self.0 else {
             return Some(Body::empty());
         };
-        let kept = self.kept.lock().take();
+        let kept = kept.lock().take();
         kept.map(Body::from).or_else(|| body.lock().take())
     }
 }
@@ -112,9 +107,12 @@ impl<'js> BodyCell<'js> {
 
     /// The same of one that may be had back.
     pub(crate) fn spared(spare: Spare) -> Self {
+        let Some((body, kept)) = spare.0 else {
+            return Self::default();
+        };
         Self {
-            source: spare.body.map_or(Source::None, Source::Native),
-            kept: Some(spare.kept),
+            source: Source::Native(body),
+            kept: Some(kept),
             ..Self::default()
         }
     }
@@ -455,18 +453,10 @@ fn failed(error: &Error) -> Fail {
     }
 }
 
-/// UTF-8 with a byte order mark taken off and wrong bytes replaced, as `TextDecoder` does.
-fn decoded(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes))
-}
-
 fn outcome(how: How, bytes: Bytes) -> Outcome {
     match how {
         How::Text => Outcome::Text(decoded(&bytes).into_owned()),
-        How::Json => Outcome::Json(match decoded(&bytes) {
-            std::borrow::Cow::Borrowed(text) if text.len() == bytes.len() => bytes,
-            text => Bytes::from(text.into_owned()),
-        }),
+        How::Json => Outcome::Json(bytes),
         How::Buffer => Outcome::Buffer(bytes),
         How::Bytes => Outcome::Bytes(bytes),
     }
@@ -476,7 +466,7 @@ fn resolved<'js>(ctx: &Ctx<'js>, how: How, bytes: Bytes) -> Result<Promise<'js>>
     let (promise, resolve, reject) = Promise::new(ctx)?;
     let value = match outcome(how, bytes) {
         Outcome::Text(text) => text.into_js(ctx),
-        Outcome::Json(bytes) => ctx.json_parse(bytes),
+        Outcome::Json(bytes) => super::from_json(ctx, &bytes),
         Outcome::Buffer(bytes) => {
             ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(ArrayBuffer::into_value)
         }

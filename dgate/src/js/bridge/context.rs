@@ -1,8 +1,9 @@
 //! `ctx`: what a hook knows of its request. Its parts are made when they are asked for.
 
-use super::request::Request;
+use super::instance;
+use super::request::{Incoming, Request};
 use super::response::Response;
-use crate::js::vm::{Call, throw_dom, vm};
+use crate::js::vm::{Call, Vm, throw_dom, vm};
 use rquickjs::class::Trace;
 use rquickjs::{Array, Class, Ctx, Exception, IntoJs, JsLifetime, Object, Result, Value};
 use std::sync::Arc;
@@ -13,7 +14,10 @@ use std::sync::Arc;
 pub struct Context<'js> {
     #[qjs(skip_trace)]
     call: Arc<Call>,
-    /// The request that the hook was given; `request` may be another by now.
+    /// The request that the hook was given, until somebody asks for it.
+    #[qjs(skip_trace)]
+    incoming: Option<Incoming>,
+    /// The same after that; `request` may be another by now.
     given: Option<Class<'js, Request<'js>>>,
     request: Option<Class<'js, Request<'js>>>,
     response: Option<Class<'js, Response<'js>>>,
@@ -27,13 +31,14 @@ pub struct Context<'js> {
 impl<'js> Context<'js> {
     pub(crate) fn new(
         call: Arc<Call>,
-        request: Option<Class<'js, Request<'js>>>,
+        incoming: Option<Incoming>,
         response: Option<Class<'js, Response<'js>>>,
     ) -> Self {
         Self {
             call,
-            given: request.clone(),
-            request,
+            incoming,
+            given: None,
+            request: None,
             response,
             url: None,
             query: None,
@@ -49,13 +54,43 @@ impl<'js> Context<'js> {
     }
 
     /// The request that the hook was given.
-    pub(crate) fn given(&self) -> Option<Class<'js, Request<'js>>> {
-        self.given.clone()
+    pub(crate) fn given(&mut self, vm: &Vm<'js>) -> Result<Option<Class<'js, Request<'js>>>> {
+        if let Some(incoming) = self.incoming.take() {
+            let made = instance(vm, |known| &known.request, incoming.into_request())?;
+            self.given = Some(made);
+        }
+        Ok(self.given.clone())
     }
 
     /// The same, or what the hook put in its place.
-    pub(crate) fn request_in_place(&self) -> Option<Class<'js, Request<'js>>> {
-        self.request.clone()
+    pub(crate) fn request_in_place(
+        &mut self,
+        vm: &Vm<'js>,
+    ) -> Result<Option<Class<'js, Request<'js>>>> {
+        if self.request.is_none() {
+            self.request = self.given(vm)?;
+        }
+        Ok(self.request.clone())
+    }
+
+    /// The request, when nobody has asked for it and nothing is in its place.
+    pub(crate) fn untouched(&mut self) -> Option<&mut Incoming> {
+        match self.request {
+            Some(_) => None,
+            None => self.incoming.as_mut(),
+        }
+    }
+
+    /// The URL of the request in place; empty where there is no request.
+    fn href(&self) -> Result<String> {
+        match (
+            self.request.as_ref().or(self.given.as_ref()),
+            &self.incoming,
+        ) {
+            (Some(request), _) => Ok(request.try_borrow()?.href()),
+            (None, Some(incoming)) => Ok(incoming.href()),
+            (None, None) => Ok(String::new()),
+        }
     }
 
     /// The response that the hook was given, or put in its place.
@@ -64,15 +99,19 @@ impl<'js> Context<'js> {
     }
 
     /// Writes `ctx.state` back for the hooks that follow.
-    pub(crate) fn store_state(&self, ctx: &Ctx<'js>) -> Result<()> {
-        let Some(state) = &self.state else {
+    pub(crate) fn store_state(this: &Class<'js, Self>, ctx: &Ctx<'js>) -> Result<()> {
+        let (state, call) = {
+            let this = this.borrow();
+            match &this.state {
+                Some(state) => (state.clone(), this.call.clone()),
+                None => return Ok(()),
+            }
+        };
+        // What is not borrowed any more a `toJSON` may look at.
+        let Some(json) = super::to_json(ctx, state)? else {
             return Ok(());
         };
-        let Some(json) = ctx.json_stringify(state.clone())? else {
-            return Ok(());
-        };
-        let json = super::text(ctx, &json)?;
-        let mut known = self.call.exchange.state();
+        let mut known = call.exchange.state();
         if json == "{}" && known.is_empty() {
             return Ok(());
         }
@@ -100,8 +139,11 @@ impl<'js> Context<'js> {
 
     /// `request`
     #[qjs(get, rename = "request", enumerable)]
-    pub fn request(&self) -> Option<Class<'js, Request<'js>>> {
-        self.request.clone()
+    pub fn request(&mut self, ctx: Ctx<'js>) -> Result<Option<Class<'js, Request<'js>>>> {
+        match &self.request {
+            Some(request) => Ok(Some(request.clone())),
+            None => self.request_in_place(&*vm(&ctx)?),
+        }
     }
 
     /// `request = …`: puts another in its place, as returning it does.
@@ -139,10 +181,7 @@ impl<'js> Context<'js> {
         if let Some(url) = &self.url {
             return Ok(url.clone());
         }
-        let href = match &self.request {
-            Some(request) => request.try_borrow()?.href(),
-            None => String::new(),
-        };
+        let href = self.href()?;
         let vm = vm(&ctx)?;
         let glue = vm.glue.borrow();
         let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
@@ -157,10 +196,7 @@ impl<'js> Context<'js> {
         if let Some(query) = &self.query {
             return Ok(query.clone());
         }
-        let href = match &self.request {
-            Some(request) => request.try_borrow()?.href(),
-            None => String::new(),
-        };
+        let href = self.href()?;
         let search = href.split_once('?').map_or("", |(_, search)| search);
         let search = search.split_once('#').map_or(search, |(search, _)| search);
         let vm = vm(&ctx)?;
@@ -268,7 +304,10 @@ impl<'js> Context<'js> {
         let object = Object::new(ctx.clone())?;
         object.set("name", identity.name.as_str())?;
         object.set("groups", strings(&ctx, &identity.groups)?)?;
-        object.set("metadata", ctx.json_parse(identity.metadata.to_string())?)?;
+        object.set(
+            "metadata",
+            super::from_json(&ctx, identity.metadata.to_string().as_bytes())?,
+        )?;
         Ok(Some(object))
     }
 
@@ -289,7 +328,7 @@ impl<'js> Context<'js> {
             (!known.is_empty()).then(|| serde_json::to_string(&*known).unwrap_or_default())
         };
         let state = match json {
-            Some(json) => ctx.json_parse(json)?,
+            Some(json) => super::from_json(&ctx, json.as_bytes())?,
             None => Object::new(ctx)?.into_value(),
         };
         self.state = Some(state.clone());

@@ -1,8 +1,9 @@
 //! `Headers` (WHATWG Fetch §5.1): names in lower case, values as byte strings.
 
 use super::New;
-use super::request::{FRAMING, unframe};
-use super::text;
+use super::request::{is_framing, unframe};
+use super::{instance, text};
+use crate::js::vm::vm;
 use http::header::{HeaderMap, HeaderName, HeaderValue, SET_COOKIE};
 use rquickjs::class::Trace;
 use rquickjs::function::{Constructor, Func, Opt, This};
@@ -16,7 +17,20 @@ use rquickjs::{
 #[rquickjs::class]
 pub struct Headers {
     #[qjs(skip_trace)]
-    pub(crate) map: HeaderMap,
+    map: HeaderMap,
+    /// What the map said of the framing before the first change to that.
+    #[qjs(skip_trace)]
+    framing: Option<Framing>,
+}
+
+impl Headers {
+    /// The map, for a change to one name.
+    fn changing(&mut self, name: &HeaderName) -> &mut HeaderMap {
+        if self.framing.is_none() && is_framing(name) {
+            self.framing = Some(framing(&self.map));
+        }
+        &mut self.map
+    }
 }
 
 #[rquickjs::methods]
@@ -43,7 +57,8 @@ impl Headers {
         value: Value<'js>,
     ) -> Result<()> {
         let (name, value) = (header_name(&ctx, &name.0)?, header_value(&ctx, &value)?);
-        append(&ctx, &mut this.try_borrow_mut()?.map, name, value)
+        let mut this = this.try_borrow_mut()?;
+        append(&ctx, this.changing(&name), name, value)
     }
 
     /// Puts a value in place of all of that name.
@@ -54,7 +69,8 @@ impl Headers {
         value: Value<'js>,
     ) -> Result<()> {
         let (name, value) = (header_name(&ctx, &name.0)?, header_value(&ctx, &value)?);
-        match this.try_borrow_mut()?.map.try_insert(name, value) {
+        let mut this = this.try_borrow_mut()?;
+        match this.changing(&name).try_insert(name, value) {
             Ok(_) => Ok(()),
             Err(_) => Err(Exception::throw_range(&ctx, "too many headers")),
         }
@@ -66,9 +82,8 @@ impl Headers {
         ctx: Ctx<'js>,
         name: Coerced<String>,
     ) -> Result<()> {
-        this.try_borrow_mut()?
-            .map
-            .remove(header_name(&ctx, &name.0)?);
+        let name = header_name(&ctx, &name.0)?;
+        this.try_borrow_mut()?.changing(&name).remove(name);
         Ok(())
     }
 
@@ -169,23 +184,25 @@ fn header_name(ctx: &Ctx<'_>, name: &str) -> Result<HeaderName> {
 
 /// A byte string without CR, LF and NUL, whitespace around it taken off.
 fn header_value<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<HeaderValue> {
-    let string = match value.as_string() {
-        Some(string) => string.clone(),
-        None => Coerced::<JsString>::from_js(ctx, value.clone())?.0,
+    let text = match value.as_string() {
+        Some(string) => text(ctx, string)?,
+        None => text(ctx, &Coerced::<JsString>::from_js(ctx, value.clone())?.0)?,
     };
-    let text = text(ctx, &string)?;
-    let text = text.trim_matches([' ', '\t', '\r', '\n']);
+    let bare = text.trim_matches([' ', '\t', '\r', '\n']);
     let wrong = |what| {
         Exception::throw_type(
             ctx,
             &format!("a header value must not hold {what} (RFC 9110 §5.5)"),
         )
     };
-    if text.is_ascii() {
-        return HeaderValue::from_str(text)
-            .map_err(|_| wrong("line breaks, NUL or other control characters"));
+    if bare.is_ascii() {
+        let made = match bare.len() == text.len() {
+            true => HeaderValue::try_from(text),
+            false => HeaderValue::from_str(bare),
+        };
+        return made.map_err(|_| wrong("line breaks, NUL or other control characters"));
     }
-    let bytes: Option<Vec<u8>> = text
+    let bytes: Option<Vec<u8>> = bare
         .chars()
         .map(|c| u8::try_from(u32::from(c)).ok())
         .collect();
@@ -250,32 +267,29 @@ pub(super) fn fill<'js>(ctx: &Ctx<'js>, map: &mut HeaderMap, init: &Value<'js>) 
 type Framing = Vec<(HeaderName, HeaderValue)>;
 
 fn framing(map: &HeaderMap) -> Framing {
-    let mut found = Framing::new();
-    for name in &FRAMING {
-        let values = map.get_all(name).into_iter();
-        found.extend(values.map(|value| (name.clone(), value.clone())));
-    }
-    found
+    let fields = map.iter().filter(|(name, _)| is_framing(name));
+    fields.map(|(n, v)| (n.clone(), v.clone())).collect()
 }
 
 /// The headers of a request or response: a map until JavaScript asks for the object.
 #[derive(Trace, JsLifetime)]
 pub(super) enum HeadersCell<'js> {
     Map(#[qjs(skip_trace)] HeaderMap),
-    /// With what it said of the framing before JavaScript saw it.
-    Object(Class<'js, Headers>, #[qjs(skip_trace)] Framing),
+    Object(Class<'js, Headers>),
 }
 
 impl<'js> HeadersCell<'js> {
     /// The object; always the same one.
     pub(super) fn object(&mut self, ctx: &Ctx<'js>) -> Result<Class<'js, Headers>> {
         if let Self::Map(map) = self {
-            let map = std::mem::take(map);
-            let framing = framing(&map);
-            *self = Self::Object(Class::instance(ctx.clone(), Headers { map })?, framing);
+            let headers = Headers {
+                map: std::mem::take(map),
+                framing: None,
+            };
+            *self = Self::Object(instance(&*vm(ctx)?, |known| &known.headers, headers)?);
         }
         match self {
-            Self::Object(object, _) => Ok(object.clone()),
+            Self::Object(object) => Ok(object.clone()),
             Self::Map(_) => Err(rquickjs::Error::Unknown),
         }
     }
@@ -285,8 +299,8 @@ impl<'js> HeadersCell<'js> {
         match self {
             Self::Map(map) if keep => map.clone(),
             Self::Map(map) => std::mem::take(map),
-            Self::Object(object, _) if keep => object.borrow().map.clone(),
-            Self::Object(object, _) => std::mem::take(&mut object.borrow_mut().map),
+            Self::Object(object) if keep => object.borrow().map.clone(),
+            Self::Object(object) => std::mem::take(&mut object.borrow_mut().map),
         }
     }
 
@@ -295,7 +309,7 @@ impl<'js> HeadersCell<'js> {
     pub(super) fn take_framed(&mut self, keep: bool) -> HeaderMap {
         let framing = match self {
             Self::Map(_) => None,
-            Self::Object(_, framing) => Some(std::mem::take(framing)),
+            Self::Object(object) => object.borrow_mut().framing.take(),
         };
         let mut map = self.take(keep);
         if let Some(framing) = framing {
@@ -311,7 +325,7 @@ impl<'js> HeadersCell<'js> {
     pub(super) fn with<R>(&self, look: impl FnOnce(&HeaderMap) -> R) -> R {
         match self {
             Self::Map(map) => look(map),
-            Self::Object(object, _) => look(&object.borrow().map),
+            Self::Object(object) => look(&object.borrow().map),
         }
     }
 
@@ -321,7 +335,7 @@ impl<'js> HeadersCell<'js> {
             Self::Map(map) => {
                 map.entry(name).or_insert(value);
             }
-            Self::Object(object, _) => {
+            Self::Object(object) => {
                 object.borrow_mut().map.entry(name).or_insert(value);
             }
         }

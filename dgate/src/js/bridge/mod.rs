@@ -4,12 +4,16 @@
 pub(super) mod body;
 pub(super) mod context;
 pub(super) mod headers;
+mod json;
 pub(super) mod request;
 pub(super) mod response;
 mod text;
 
+pub(super) use json::{from_json, to_json};
 pub(super) use text::text;
 
+use crate::js::vm::{Glue, Vm};
+use rquickjs::class::JsClass;
 use rquickjs::function::{FromParam, ParamRequirement, ParamsAccessor};
 use rquickjs::{Class, Ctx, Exception, Object, Result};
 
@@ -42,4 +46,15 @@ pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
     headers::install(ctx, native)?;
     body::install(ctx, native)?;
     Ok(())
+}
+
+/// An object of a class whose prototype is in the glue. [`Class::instance`] looks for it in a table each time.
+pub(crate) fn instance<'js, C: JsClass<'js>>(
+    vm: &Vm<'js>,
+    prototype: impl for<'a> Fn(&'a Glue<'js>) -> &'a Object<'js>,
+    value: C,
+) -> Result<Class<'js, C>> {
+    let glue = vm.glue.borrow();
+    let glue = glue.as_ref().ok_or(rquickjs::Error::Unknown)?;
+    Class::instance_proto(value, prototype(glue).clone())
 }

@@ -1,12 +1,12 @@
 //! `Request` (WHATWG Fetch §5.4).
 
 use super::New;
-use super::body::{BodyCell, How, OutBody};
+use super::body::{BodyCell, How, OutBody, Spare};
 use super::headers::{Headers, HeadersCell, fill, instance_of};
 use super::text;
 use crate::js::vm::{Vm, vm};
 use dgate_core::Body;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri};
 use rquickjs::class::Trace;
 use rquickjs::function::{Constructor, Opt};
@@ -14,6 +14,7 @@ use rquickjs::{
     Class, Coerced, Ctx, Exception, FromJs, JsLifetime, Object, Promise, Result,
     String as JsString, Value,
 };
+use std::sync::Arc;
 use url::Url;
 
 /// The global class `Request`.
@@ -43,32 +44,40 @@ pub(crate) enum Redirect {
 /// A URL, absolute; that of the client's request is put together when it is asked for.
 enum Address {
     Text(String),
-    Origin { https: bool, uri: Uri },
+    /// Parsed once, for `fetch`.
+    Url(Url),
+    Origin {
+        https: bool,
+        uri: Uri,
+    },
 }
 
 /// What `fetch` sends.
 pub(crate) struct Outgoing<'js> {
     pub(crate) method: Method,
-    pub(crate) url: String,
+    pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) body: OutBody<'js>,
     pub(crate) redirect: Redirect,
 }
 
-/// Header fields that describe the connection or the framing, which are the gateway's business.
-pub(super) const FRAMING: [http::HeaderName; 7] = [
-    CONTENT_LENGTH,
-    http::header::CONNECTION,
-    http::header::TRANSFER_ENCODING,
-    http::header::TE,
-    http::header::TRAILER,
-    http::header::UPGRADE,
-    http::HeaderName::from_static("keep-alive"),
-];
+/// Whether a header field describes the connection or the framing, which are the gateway's business.
+pub(super) fn is_framing(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    match name.len() {
+        2 => name == "te",
+        7 => name == "trailer" || name == "upgrade",
+        10 => name == "connection" || name == "keep-alive",
+        14 => name == "content-length",
+        17 => name == "transfer-encoding",
+        _ => false,
+    }
+}
 
 /// Takes the framing of another message out of headers that JavaScript copied.
 pub(super) fn unframe(headers: &mut HeaderMap) {
-    for name in &FRAMING {
+    // Looking through the names costs less than looking for each of the seven.
+    while let Some(name) = headers.keys().find(|name| is_framing(name)).cloned() {
         headers.remove(name);
     }
 }
@@ -81,25 +90,46 @@ pub(crate) struct Replaced {
     pub(crate) body: Body,
 }
 
-impl<'js> Request<'js> {
-    /// The client's request, as hooks see it.
-    pub(crate) fn incoming(
-        method: Method,
-        uri: Uri,
-        headers: HeaderMap,
-        https: bool,
-        body: BodyCell<'js>,
-    ) -> Self {
-        Self {
-            method,
-            url: Address::Origin { https, uri },
-            headers: HeadersCell::Map(headers),
-            body,
+/// The client's request, until JavaScript asks for it: most hooks look at one thing or at nothing.
+pub(crate) struct Incoming {
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    /// Copied by the first hook that looks, where several may.
+    pub(crate) headers: Arc<HeaderMap>,
+    pub(crate) https: bool,
+    /// Absent where the body is gone already.
+    pub(crate) body: Option<Spare>,
+}
+
+impl Incoming {
+    /// Takes what goes on when JavaScript has not asked; what is left looks as if it had.
+    pub(crate) fn take(&mut self) -> (HeaderMap, Option<Body>) {
+        let headers = Arc::unwrap_or_clone(std::mem::take(&mut self.headers));
+        (headers, self.body.take().and_then(Spare::take))
+    }
+
+    /// The URL that [`Request::href`] gives.
+    pub(crate) fn href(&self) -> String {
+        absolute(self.https, &self.uri, &self.headers)
+    }
+
+    /// As hooks see it.
+    pub(crate) fn into_request<'js>(self) -> Request<'js> {
+        Request {
+            method: self.method,
+            url: Address::Origin {
+                https: self.https,
+                uri: self.uri,
+            },
+            headers: HeadersCell::Map(Arc::unwrap_or_clone(self.headers)),
+            body: self.body.map(BodyCell::spared).unwrap_or_default(),
             signal: None,
             redirect: Redirect::Follow,
         }
     }
+}
 
+impl<'js> Request<'js> {
     /// A request with an absolute URL.
     #[cfg(feature = "cli")]
     pub(crate) fn made(
@@ -122,6 +152,7 @@ impl<'js> Request<'js> {
     pub(crate) fn href(&self) -> String {
         match &self.url {
             Address::Text(text) => text.clone(),
+            Address::Url(url) => url.as_str().to_owned(),
             Address::Origin { https, uri } => {
                 self.headers.with(|headers| absolute(*https, uri, headers))
             }
@@ -190,7 +221,14 @@ impl<'js> Request<'js> {
 
     /// Takes what `fetch` sends.
     pub(crate) fn outgoing(&mut self, ctx: &Ctx<'js>) -> Result<Outgoing<'js>> {
-        let url = self.href();
+        let url = match &self.url {
+            Address::Url(url) => url.clone(),
+            _ => {
+                let url = self.href();
+                Url::parse(&url)
+                    .map_err(|e| Exception::throw_type(ctx, &format!("fetch: {url}: {e}")))?
+            }
+        };
         let mut headers = self.headers.take(true);
         unframe(&mut headers);
         headers.remove(HOST);
@@ -254,12 +292,12 @@ impl<'js> Request<'js> {
                 // A Request from which a second one is made gives its body to it.
                 let other = other.try_borrow()?;
                 let url = match &other.url {
-                    Address::Text(text) => text.clone(),
-                    Address::Origin { .. } => other.href(),
+                    Address::Url(url) => Address::Url(url.clone()),
+                    _ => Address::Text(other.href()),
                 };
                 let made = Self {
                     method: other.method.clone(),
-                    url: Address::Text(url),
+                    url,
                     headers: HeadersCell::Map(other.headers.with(Clone::clone)),
                     body: BodyCell::default(),
                     signal: other.signal.clone(),
@@ -271,7 +309,7 @@ impl<'js> Request<'js> {
                 let input = Coerced::<JsString>::from_js(&ctx, input.clone())?.0;
                 let made = Self {
                     method: Method::GET,
-                    url: Address::Text(parse(&ctx, &text(&ctx, &input)?)?),
+                    url: Address::Url(parse(&ctx, &text(&ctx, &input)?)?),
                     headers: HeadersCell::Map(HeaderMap::new()),
                     body: BodyCell::default(),
                     signal: None,
@@ -453,8 +491,8 @@ fn method<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Method> {
         .map_err(|_| Exception::throw_type(ctx, &format!("{text:?} is no HTTP method")))
 }
 
-/// An absolute URL without credentials, serialised.
-pub(super) fn parse(ctx: &Ctx<'_>, url: &str) -> Result<String> {
+/// An absolute URL without credentials.
+fn parse(ctx: &Ctx<'_>, url: &str) -> Result<Url> {
     let parsed = Url::parse(url)
         .map_err(|e| Exception::throw_type(ctx, &format!("{url:?} is no absolute URL: {e}")))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
@@ -463,5 +501,5 @@ pub(super) fn parse(ctx: &Ctx<'_>, url: &str) -> Result<String> {
             "the URL of a request must not hold credentials",
         ));
     }
-    Ok(parsed.into())
+    Ok(parsed)
 }

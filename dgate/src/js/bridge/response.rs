@@ -198,7 +198,7 @@ impl<'js> Response<'js> {
     /// `Response.json(data, init)`
     #[qjs(static, rename = "json")]
     pub fn from_json(ctx: Ctx<'js>, data: Value<'js>, init: Opt<Value<'js>>) -> Result<Self> {
-        let Some(text) = ctx.json_stringify(data)? else {
+        let Some(json) = super::to_json(&ctx, data)? else {
             return Err(Exception::throw_type(&ctx, "the value has no JSON form"));
         };
         let mut response = Self::made(200, HeaderMap::new(), BodyCell::default());
@@ -209,7 +209,7 @@ impl<'js> Response<'js> {
                 &format!("a response with status {} has no body", response.status),
             ));
         }
-        response.body = BodyCell::bytes(Bytes::from(super::text(&ctx, &text)?));
+        response.body = BodyCell::bytes(Bytes::from(json));
         response
             .headers
             .default(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -394,8 +394,8 @@ pub(crate) fn of_value<'js>(
             ctx,
             "requestHandler returned nothing: return a Response",
         ));
-    } else if let Some(json) = ctx.json_stringify(value)? {
-        ("application/json", super::text(ctx, &json)?)
+    } else if let Some(json) = super::to_json(ctx, value)? {
+        ("application/json", json)
     } else {
         return Err(Exception::throw_type(
             ctx,

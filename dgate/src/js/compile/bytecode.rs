@@ -102,7 +102,7 @@ impl Loader for Scratch {
         let Some(one) = self.sources.get(name) else {
             return Err(rquickjs::Error::new_loading(name));
         };
-        let (module, code) = raw::compile(ctx, name, &one.out.code)?;
+        let (module, code) = raw::compile(ctx, name, &one.out.code, true)?;
         self.done.lock().insert(name.to_owned(), code);
         Ok(module)
     }

@@ -6,14 +6,14 @@
 use crate::js::bridge::request::{Outgoing, Redirect, Request};
 use crate::js::bridge::response::Response;
 use crate::js::module::Meta;
-use crate::js::vm::{Call, Fail, Outcome, vm};
+use crate::js::vm::{Call, Fail, Outcome, Vm, vm};
 use bytes::Bytes;
 use dgate_core::exchange::Client;
 use dgate_core::{Body, Error, Exchange, Target};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use rquickjs::function::Func;
-use rquickjs::{Array, Class, Ctx, Exception, IntoJs, Object, Result, Value};
+use rquickjs::{Array, Class, Ctx, IntoJs, Object, Promise, Result, Value};
 use std::sync::Arc;
 use tower_service::Service;
 use url::Url;
@@ -46,14 +46,32 @@ impl Answer {
 }
 
 pub(super) fn install<'js>(_: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
-    native.set("fetch", Func::from(fetch))
+    native.set("fetch", Func::from(fetch))?;
+    native.set("fetchPair", Func::from(fetch_pair))
 }
 
-fn fetch<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Array<'js>> {
+/// A promise of the answer.
+fn fetch<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Promise<'js>> {
     let vm = vm(&ctx)?;
-    let call = vm.call(&ctx, "fetch")?;
-    call.count_fetch(&ctx)?;
-    let outgoing = request.try_borrow_mut()?.outgoing(&ctx)?;
+    let (call, work) = work(&ctx, &vm, &request)?;
+    Ok(vm.start(&ctx, &call, work.run())?.1)
+}
+
+/// The number of an operation that can be cancelled, and the promise.
+fn fetch_pair<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Array<'js>> {
+    let vm = vm(&ctx)?;
+    let (call, work) = work(&ctx, &vm, &request)?;
+    super::host::pair(&ctx, vm.start_cancellable(&ctx, &call, work.run())?)
+}
+
+fn work<'js>(
+    ctx: &Ctx<'js>,
+    vm: &Vm<'js>,
+    request: &Class<'js, Request<'js>>,
+) -> Result<(Arc<Call>, Work)> {
+    let call = vm.call(ctx, "fetch")?;
+    call.count_fetch(ctx)?;
+    let outgoing = request.try_borrow_mut()?.outgoing(ctx)?;
     let Outgoing {
         method,
         url,
@@ -61,9 +79,7 @@ fn fetch<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Array<
         body,
         redirect,
     } = outgoing;
-    let url =
-        Url::parse(&url).map_err(|e| Exception::throw_type(&ctx, &format!("fetch: {url}: {e}")))?;
-    let (body, bytes) = body.replayable(&ctx, &vm)?;
+    let (body, bytes) = body.replayable(ctx, vm)?;
     let work = Work {
         owner: call.clone(),
         method,
@@ -73,7 +89,7 @@ fn fetch<'js>(ctx: Ctx<'js>, request: Class<'js, Request<'js>>) -> Result<Array<
         bytes,
         redirect,
     };
-    super::host::pair(&ctx, vm.start_cancellable(&ctx, &call, work.run())?)
+    Ok((call, work))
 }
 
 /// One `fetch`.

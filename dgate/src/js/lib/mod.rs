@@ -114,7 +114,7 @@ fn compile() -> std::result::Result<HashMap<&'static str, Bytecode>, String> {
     runtime.set_loader(ByName, BySource);
     let context = Context::full(&runtime).map_err(|e| e.to_string())?;
     context.with(|ctx| {
-        let one = |(name, source)| match raw::compile(&ctx, name, source) {
+        let one = |(name, source)| match raw::compile(&ctx, name, source, false) {
             Ok((_, code)) => Ok((name, code)),
             Err(error) => Err(format!("{name}: {}", CaughtError::from_error(&ctx, error))),
         };

@@ -27,14 +27,13 @@ methods(globalThis, {
     try {
       const request = new Request(input, init);
       const signal = native.signalOf(request);
-      if (signal?.aborted) return Promise.reject(signal.reason);
-      const [operation, answer] = native.fetch(request);
-      if (signal) {
-        const stop = () => native.cancel(operation, signal.reason);
-        const arrived = () => signal.removeEventListener("abort", stop);
-        signal.addEventListener("abort", stop);
-        answer.then(arrived, arrived);
-      }
+      if (!signal) return native.fetch(request);
+      if (signal.aborted) return Promise.reject(signal.reason);
+      const [operation, answer] = native.fetchPair(request);
+      const stop = () => native.cancel(operation, signal.reason);
+      const arrived = () => signal.removeEventListener("abort", stop);
+      signal.addEventListener("abort", stop);
+      answer.then(arrived, arrived);
       return answer;
     } catch (error) {
       return Promise.reject(error);

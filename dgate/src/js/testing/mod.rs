@@ -122,7 +122,7 @@ impl TestFile {
         // The only one who sets it.
         let _ = world.slot.set(Arc::downgrade(&slot));
         let call = world.call(PATIENCE);
-        let mut invocation = Invocation::new(slot.clone(), call);
+        let mut invocation = Invocation::new(slot.clone(), call, tokio::time::Instant::now());
         let theirs = Arc::downgrade(&world);
         let loaded = invocation.run(
             move |ctx, _| {
@@ -167,7 +167,7 @@ impl TestFile {
         // JavaScript watches the time of each hook and of the test itself; these limits are for what it cannot end.
         let wall = timeout * 3 + Duration::from_secs(1);
         let call = self.world.limited(timeout, wall);
-        let mut invocation = Invocation::new(self.slot.clone(), call);
+        let mut invocation = Invocation::new(self.slot.clone(), call, tokio::time::Instant::now());
         let ran = invocation
             .run(move |ctx, _| natives::run(ctx, at), |_, _, _| Ok(()))
             .await;

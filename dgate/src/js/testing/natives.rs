@@ -174,17 +174,16 @@ fn fetch<'js>(
         body,
         ..
     } = request.borrow_mut().outgoing(&ctx)?;
-    let parsed = url::Url::parse(&url).map_err(|e| Exception::throw_type(&ctx, &e.to_string()))?;
     let (body, bytes) = body.replayable(&ctx, &vm)?;
     let mut sent = http::Request::new(body);
     *sent.method_mut() = method;
     *sent.headers_mut() = headers;
-    let path = &parsed[url::Position::BeforePath..url::Position::AfterQuery];
+    let path = &url[url::Position::BeforePath..url::Position::AfterQuery];
     *sent.uri_mut() = path
         .parse()
         .map_err(|_| Exception::throw_type(&ctx, &format!("{path} is no request target")))?;
     // What a client puts on the wire besides.
-    let host = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
+    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
     if let Ok(host) = HeaderValue::from_str(host) {
         sent.headers_mut().insert(header::HOST, host);
     }
@@ -196,7 +195,7 @@ fn fetch<'js>(
         match gateway.serve(&world) {
             Ok(serve) => {
                 let response = serve(sent, ip).await;
-                Outcome::Answer(Box::new(Answer::plain(response, url)))
+                Outcome::Answer(Box::new(Answer::plain(response, url.into())))
             }
             Err(wrong) => Outcome::Fail(Fail::type_error(format!("gateway: {wrong}"))),
         }

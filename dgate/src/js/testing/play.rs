@@ -99,7 +99,7 @@ pub(super) async fn serve(
     let slot = world.slot.get().and_then(Weak::upgrade);
     let slot = slot.ok_or("the test has ended")?;
     let call = world.call(PATIENCE);
-    let mut invocation = Invocation::new(slot, call.clone());
+    let mut invocation = Invocation::new(slot, call.clone(), tokio::time::Instant::now());
     let answer = invocation
         .run(
             move |ctx, _| {

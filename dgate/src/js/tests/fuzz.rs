@@ -5,9 +5,9 @@
 
 use super::{answer, compiled, exchange, module, text};
 use crate::js::JsModule;
-use crate::js::bridge::body::BodyCell;
+use crate::js::bridge::body::{BodyCell, Spare};
 use crate::js::bridge::context::Context as JsContext;
-use crate::js::bridge::request::Request as JsRequest;
+use crate::js::bridge::request::Incoming;
 use crate::js::bridge::response::Response as JsResponse;
 use crate::js::invocation::Invocation;
 use crate::js::slot::Failure;
@@ -75,9 +75,14 @@ fn begin<'js>(ctx: &Ctx<'js>, call: Arc<Call>, seed: u64) -> rquickjs::Result<Va
     let headers = || http::HeaderMap::from_iter([(http::header::COOKIE, "a=b".parse().unwrap())]);
     let body = || BodyCell::native(Body::from("some text"));
     let uri = "/a?b=c".parse().unwrap();
-    let request = JsRequest::incoming(http::Method::POST, uri, headers(), false, body());
+    let request = Incoming {
+        method: http::Method::POST,
+        uri,
+        headers: Arc::new(headers()),
+        https: false,
+        body: Some(Spare::of(Body::from("some text")).0),
+    };
     let response = JsResponse::given(http::StatusCode::OK, headers(), body());
-    let request = Class::instance(ctx.clone(), request)?;
     let response = Class::instance(ctx.clone(), response)?;
     let context = JsContext::new(call, Some(request), Some(response));
     let roots = Object::new(ctx.clone())?;
@@ -105,7 +110,7 @@ async fn natives_and_classes_take_anything_in_any_order() {
     rounds(async |seed| {
         let call = Call::new(module.0.meta.clone(), exchange());
         let slot = module.0.group.slot().unwrap();
-        let mut invocation = Invocation::new(slot, call.clone());
+        let mut invocation = Invocation::new(slot, call.clone(), tokio::time::Instant::now());
         let ended = invocation
             .run(
                 move |ctx, _| begin(ctx, call, seed),

@@ -170,6 +170,15 @@ async fn invocations_that_end_at_random_moments_disturb_no_other() {
     assert!(slot.memory() < 8 << 20, "{} bytes", slot.memory());
 }
 
+/// What its engine holds; the pages around it come on top.
+#[tokio::test]
+async fn a_slot_is_small() {
+    let module = compiled(&module("export const requestHandler = () => 'fine';"));
+    assert_eq!(answer(&module).await.unwrap(), "fine");
+    let memory = idle(&module).await.memory();
+    assert!(memory < 600 << 10, "{memory} bytes");
+}
+
 /// Ends by this limit however often it is asked, and a new slot answers.
 async fn ends_by(limit: &str, body: &str) {
     let source = format!(

@@ -2,6 +2,7 @@
 //! tested in `tests/it/js`, through real listeners.
 
 mod fuzz;
+mod json;
 mod life;
 mod tables;
 
