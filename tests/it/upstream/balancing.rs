@@ -102,7 +102,8 @@ async fn a_hash_keeps_a_key_on_one_endpoint_and_moves_only_the_share_of_one_that
         balanced(&origins[..3], by_user()),
     );
     let of = async |upstream: &Upstream, user: usize| {
-        let mut req = get("/");
+        // A method that is sent once: its headers are not kept for another attempt, and still read.
+        let mut req = request(Method::POST, "/", "x");
         let user = user.to_string().parse().unwrap();
         req.headers_mut().insert("x-user", user);
         let seen = text(send(upstream, req).await.unwrap()).await;

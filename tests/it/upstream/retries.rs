@@ -227,6 +227,35 @@ async fn a_retry_after_is_obeyed_up_to_the_longest_pause() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_clients_amplify_by_no_more_than_the_budget() {
+    let turn = Arc::new(AtomicUsize::new(0));
+    // Every second request fails, so that without a budget there would be nearly as many again.
+    let origin = TestUpstream::with(move |_| {
+        let status = [503, 200][turn.fetch_add(1, SeqCst) % 2];
+        let answer = http::Response::builder().status(status);
+        async move { answer.body(Body::empty()).unwrap() }
+    });
+    let budget = serde_json::json!({"budget": {"ratio": 0.2, "min_per_sec": 0}});
+    let upstream = retrying(&origin.url(), budget);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let upstream = upstream.clone();
+        clients.spawn(async move {
+            for _ in 0..10 {
+                within("an answer", send(&upstream, get("/")))
+                    .await
+                    .unwrap();
+            }
+        });
+    }
+    while let Some(client) = clients.join_next().await {
+        client.unwrap();
+    }
+    let sent = origin.requests().len();
+    assert!((2_300..=2_400).contains(&sent), "{sent} for 2,000");
+}
+
 #[tokio::test]
 async fn a_budget_bounds_the_retries_of_a_failing_service() {
     let origin = answers(&[503]);
