@@ -170,7 +170,7 @@ impl JsModule {
         });
         let convert = ending(move |ctx, vm, value| {
             let context = vm.contexts.borrow_mut().remove(two.id);
-            let context = context.ok_or_else(|| rquickjs::Error::Unknown)?;
+            let context = context.ok_or(rquickjs::Error::Unknown)?;
             Context::store_state(&context, ctx)?;
             let ran = Ran {
                 ctx,

@@ -534,5 +534,5 @@ impl<'js> Vm<'js> {
 
 /// The userdata of a slot.
 pub(crate) fn vm<'a, 'js>(ctx: &'a Ctx<'js>) -> Result<UserDataGuard<'a, Vm<'js>>> {
-    ctx.userdata::<Vm>().ok_or_else(|| rquickjs::Error::Unknown)
+    ctx.userdata::<Vm>().ok_or(rquickjs::Error::Unknown)
 }
