@@ -277,7 +277,10 @@ async fn two_thousand_requests_that_wait_for_a_fetch_each_get_their_own_answer()
         let request = format!("GET /m/?n={n} HTTP/1.1\r\nHost: h\r\n\r\n");
         conn.send(request).await;
         let answer = conn.read_response().await;
-        assert_eq!((answer.status, answer.text()), (200, format!("{n} /answer/{n}")));
+        assert_eq!(
+            (answer.status, answer.text()),
+            (200, format!("{n} /answer/{n}"))
+        );
     });
     let requests: Vec<_> = requests.map(tokio::spawn).collect();
     for request in requests {
