@@ -18,14 +18,26 @@ pub(crate) fn open(config: Option<&StorageConfig>, base: &Path) -> Result<Arc<Le
 #[cfg(feature = "sled")]
 fn on_disk(config: &StorageConfig, base: &Path) -> Result<Ledger, StartError> {
     use crate::control::Codec;
-    use crate::store::{Sealer, SledStore};
+    use crate::store::seal::KEY_FILE;
+    use crate::store::{Sealer, SledStore, StoreError};
 
     let path = base.join(&config.path);
     let failed = |error: String| StartError::Storage(error);
+    let unread = |error: StoreError| failed(error.to_string());
     let store = SledStore::open(&path, config.lock_timeout.get());
     let store = Arc::new(store.map_err(|e| failed(e.to_string()))?);
     let key_file = config.secret_key_file.as_ref().map(|file| base.join(file));
     let variable = std::env::var("DGATE_SECRET_KEY").ok();
+    let file = key_file.clone().unwrap_or_else(|| path.join(KEY_FILE));
+    // Another key would open nothing, and would stand where the lost one belongs.
+    if variable.is_none() && !file.exists() && Ledger::is_kept_in(&*store).map_err(unread)? {
+        return Err(failed(format!(
+            "storage {}: its key file {} is missing: put it back, or set DGATE_SECRET_KEY; without the key, start \
+             with another storage.path and restore a backup",
+            path.display(),
+            file.display()
+        )));
+    }
     let sealer = Sealer::load(key_file.as_deref(), variable.as_deref(), &path)
         .map_err(|e| failed(e.to_string()))?;
     if let Some(made) = sealer.made() {

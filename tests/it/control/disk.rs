@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use dgate_tests::client::get;
@@ -158,7 +159,20 @@ async fn another_key_opens_nothing_and_says_so() {
     let place = process.kill();
     let key = place.path().join("data/secret.key");
     let good = fs::read(&key).unwrap();
+    // Missing: nothing is put in its place.
     fs::remove_file(&key).unwrap();
+    let done = place.run(&["serve"]);
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let words = ["secret.key is missing", "put it back"];
+    assert!(
+        words.iter().all(|t| done.stderr.contains(t)),
+        "{}",
+        done.stderr
+    );
+    assert!(!key.exists());
+    // Another one.
+    fs::write(&key, "0".repeat(64)).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let done = place.run(&["serve"]);
     assert_eq!(done.code, Some(1), "{}", done.stderr);
     assert!(

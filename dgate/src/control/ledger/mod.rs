@@ -88,6 +88,15 @@ impl Ledger {
         Self::open(Arc::new(MemoryStore::new()), Codec::default(), HISTORY)
     }
 
+    /// Whether a store holds the state of a ledger.
+    ///
+    /// # Errors
+    /// What the store does not give.
+    #[cfg(feature = "sled")]
+    pub(crate) fn is_kept_in(store: &dyn Store) -> Result<bool, StoreError> {
+        Ok(store.get(META)?.is_some())
+    }
+
     /// Takes up what a store holds; an empty one begins at revision 0. `history` revisions are kept, at least one.
     ///
     /// # Errors
