@@ -201,6 +201,22 @@ async fn connections_above_max_connections_wait_for_a_place() {
 }
 
 #[tokio::test]
+async fn a_closed_client_leaves_its_place_though_its_upstream_connection_is_kept() {
+    let (_upstream, gateway) = limited(json!({"max_connections_per_ip": 1}));
+    let mut conn = Conn::open(gateway.addr()).await;
+    conn.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(conn.read_response().await.status, 200);
+    drop(conn);
+    // Well before the sweep of kept connections, which comes every five seconds.
+    poll_until(Duration::from_secs(3), "the place", async || {
+        !exchange(gateway.addr(), "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connections_above_max_connections_per_ip_are_closed() {
     let (_upstream, gateway) = limited(json!({"max_connections_per_ip": 2}));
     let mut kept = Vec::new();

@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 static TURN: Semaphore = Semaphore::const_new(1);
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ExportQuery {
     namespace: Option<String>,
     #[serde(default)]

@@ -83,6 +83,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     namespace: Option<String>,
     tag: Option<String>,
@@ -100,14 +101,14 @@ pub(super) async fn list(
     let kind = kind(&text)?;
     let state = shared.gateway.control().state();
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
+    let lost =
+        || Refusal::malformed("cursor is no place in this list: take `next` of the page before");
     let after = match query.cursor.as_deref() {
         None => None,
         Some(path) => Some(match (kind, path.split_once('/')) {
             (Kind::Namespace, None) => Key::namespace(path),
-            (Kind::Namespace, _) | (_, None) => {
-                let detail = "cursor is no place in this list: take `next` of the page before";
-                return Err(Refusal::malformed(detail));
-            }
+            (Kind::Document, Some((_, rest))) if !rest.contains('/') => return Err(lost()),
+            (Kind::Namespace, _) | (_, None) => return Err(lost()),
             (_, Some((namespace, name))) => Key::new(kind, namespace, name),
         }),
     };
@@ -169,11 +170,19 @@ enum Found {
 impl Found {
     /// `None` when there is none.
     fn at(shared: &Shared, key: &Key) -> Result<Option<Self>, Refusal> {
-        let control = shared.gateway.control();
+        Self::in_state(shared, key, &shared.gateway.control().state())
+    }
+
+    fn in_state(
+        shared: &Shared,
+        key: &Key,
+        state: &crate::resource::State,
+    ) -> Result<Option<Self>, Refusal> {
+        let ledger = shared.gateway.control().ledger();
         Ok(match key.kind {
             // Microseconds: a document is read where it is asked for.
-            Kind::Document => control.ledger().document(key)?.map(Self::Document),
-            _ => control.state().get(key).cloned().map(Self::Resource),
+            Kind::Document => ledger.document(key)?.map(Self::Document),
+            _ => state.get(key).cloned().map(Self::Resource),
         })
     }
 
@@ -374,7 +383,9 @@ async fn patch(
     }
     let mut tries = 1;
     loop {
-        let found = Found::expect(shared, &key)?;
+        // Committed, if not durable yet: what is only published may be behind for as long as the disk takes.
+        let found = Found::in_state(shared, &key, &shared.gateway.control().committed())?;
+        let found = found.ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
         let mut merged = found.declared();
         merge(&mut merged, patch.clone());
         let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
@@ -394,6 +405,7 @@ async fn patch(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct DeleteQuery {
     #[serde(default)]
     cascade: bool,
@@ -441,6 +453,7 @@ calls! {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ApplyQuery {
     #[serde(default)]
     dry_run: bool,

@@ -17,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ListQuery {
     limit: Option<usize>,
     cursor: Option<u64>,
@@ -27,12 +28,10 @@ pub(super) async fn list(State(shared): State<Shared>, Query(query): Query<ListQ
     let limit = query.limit.unwrap_or(100).clamp(1, MAX_LIMIT);
     let control = shared.gateway.control().clone();
     let read = move || {
-        let found = control.ledger().revisions(query.cursor, limit + 1)?;
+        let found = control.ledger().revisions(query.cursor, limit)?;
         Ok::<_, LedgerError>((found, control.state().revision()))
     };
-    let (mut found, revision) = off_the_runtime(read).await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
+    let ((found, more), revision) = off_the_runtime(read).await?;
     // A cursor is text, as that of every list.
     let next = found.last().filter(|_| more).map(|r| r.id.to_string());
     let items: Vec<Value> = found.iter().map(Revision::to_json).collect();

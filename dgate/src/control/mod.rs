@@ -104,6 +104,12 @@ impl Control {
         self.ledger.published()
     }
 
+    /// The state as of the last commit, durable or not: what a read-modify-write goes on from. Its own write is
+    /// durable only together with it.
+    pub(crate) fn committed(&self) -> Arc<State> {
+        self.ledger.committed()
+    }
+
     /// Where state, documents and revisions are kept.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
@@ -136,24 +142,21 @@ impl Control {
         }
         let entry = Entry::of(&change, now(), None);
         let mut writer = self.writer.lock();
-        let planned = change::plan(&self.ledger.committed(), change, options, entry.at)?;
-        let Some(next) = planned.next.clone() else {
-            let applied = self.ledger.commit(planned, &entry, options)?;
-            drop(writer);
-            self.durable(options)?;
-            return Ok(applied);
+        let (applied, made) = self
+            .ledger
+            .change(&entry, change, options, |next, located| {
+                let snapshot = writer
+                    .compiler
+                    .compile(next, Some(&writer.compiled))
+                    .map_err(|p| Rejection::from_problems(p, &|key| located.get(key).cloned()))?;
+                let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
+                let warnings = warned.cloned().collect();
+                Ok((Arc::new(snapshot), warnings))
+            })?;
+        let (served, warnings) = match made {
+            Some((next, (snapshot, warnings))) => (Some((next, snapshot)), warnings),
+            None => (None, Vec::new()),
         };
-        let located = planned.located.clone();
-        let snapshot = writer
-            .compiler
-            .compile(&next, Some(&writer.compiled))
-            .map_err(|p| Rejection::from_problems(p, &|key| located.get(key).cloned()))?;
-        let warned = snapshot.warnings();
-        let warnings: Vec<_> = warned
-            .filter(|w| located.contains_key(&w.key))
-            .cloned()
-            .collect();
-        let applied = self.ledger.commit(planned, &entry, options)?;
         let applied = Applied {
             warnings,
             ..applied
@@ -161,33 +164,26 @@ impl Control {
         if options.dry_run {
             return Ok(applied);
         }
-        let turn = writer.takes(Arc::new(snapshot));
-        let compiled = writer.compiled.clone();
+        let served =
+            served.map(|(next, snapshot)| (writer.takes(snapshot.clone()), next, snapshot));
         // The disk may take its time: the next writer goes on, and shares the next sync.
         drop(writer);
         self.ledger.sync()?;
-        self.stale.store(None);
-        self.serve(turn, compiled, Some(Arc::new(next)));
-        log(&applied, &entry);
+        if let Some((turn, next, snapshot)) = served {
+            self.stale.store(None);
+            self.serve(turn, snapshot, next);
+            log(&applied, &entry);
+        }
         Ok(applied)
     }
 
-    fn durable(&self, options: &Options) -> Result<(), Rejection> {
-        if options.dry_run {
-            return Ok(());
-        }
-        self.ledger.sync()
-    }
-
     /// Lets a snapshot serve unless a newer one does already.
-    fn serve(&self, turn: u64, snapshot: Arc<Snapshot>, state: Option<Arc<State>>) {
+    fn serve(&self, turn: u64, snapshot: Arc<Snapshot>, state: Arc<State>) {
         let mut live = self.live.lock();
         if *live < turn {
             *live = turn;
             self.snapshot.store(snapshot);
-            if let Some(state) = state {
-                self.ledger.publish(state);
-            }
+            self.ledger.publish(state);
         }
     }
 
@@ -211,7 +207,7 @@ impl Control {
         writer.compiler = changed;
         self.stale.store(None);
         let turn = writer.takes(Arc::new(snapshot));
-        self.serve(turn, writer.compiled.clone(), Some(state));
+        self.serve(turn, writer.compiled.clone(), state);
         Ok(before)
     }
 }

@@ -113,14 +113,22 @@ impl StateStore for Reached {
         let after = query
             .cursor
             .map(|last| Key::document(namespace, collection, &last));
-        let page = self.0.documents(&DocumentQuery {
-            namespace: Some(namespace),
-            collection: Some(collection),
-            prefix: &query.prefix,
-            after,
-            limit: query.limit,
-        });
-        let page = page.map_err(unread)?;
+        let (ledger, limit, prefix) = (self.0.clone(), query.limit, query.prefix);
+        let (namespace, collection) = (namespace.to_owned(), collection.to_owned());
+        // Off the worker: it takes as long as the page is large.
+        let read = move || {
+            ledger.documents(&DocumentQuery {
+                namespace: Some(&namespace),
+                collection: Some(&collection),
+                prefix: &prefix,
+                after,
+                limit,
+            })
+        };
+        let page = match tokio::task::spawn_blocking(read).await {
+            Ok(page) => page.map_err(unread)?,
+            Err(_) => return Err(StoreError::new("unavailable", "the read failed")),
+        };
         Ok(Page {
             items: page.items.into_iter().map(shown).collect(),
             next: page.next.map(|key| key.place().1.to_owned()),

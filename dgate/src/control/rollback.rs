@@ -19,7 +19,7 @@ impl Control {
     pub fn rollback(&self, to: u64, author: &str, message: &str) -> Result<Applied, Rejection> {
         let mut tries = 1;
         loop {
-            let current = self.state();
+            let current = self.committed();
             let options = Options {
                 expected_revision: Some(current.revision()),
                 ..Options::default()

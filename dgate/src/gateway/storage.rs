@@ -28,6 +28,7 @@ fn on_disk(config: &StorageConfig, base: &Path) -> Result<Ledger, StartError> {
     let store = Arc::new(store.map_err(|e| failed(e.to_string()))?);
     let key_file = config.secret_key_file.as_ref().map(|file| base.join(file));
     let variable = std::env::var("DGATE_SECRET_KEY").ok();
+    let variable = variable.filter(|text| !text.trim().is_empty());
     let file = key_file.clone().unwrap_or_else(|| path.join(KEY_FILE));
     // Another key would open nothing, and would stand where the lost one belongs.
     if variable.is_none() && !file.exists() && Ledger::is_kept_in(&*store).map_err(unread)? {

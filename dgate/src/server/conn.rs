@@ -111,7 +111,8 @@ pub struct ConnInfo {
     pub local: SocketAddr,
     /// The TLS session, if there is one.
     pub tls: Option<TlsInfo>,
-    pub(super) state: ConnState,
+    /// Apart, since wakers share it, and outlive the connection: what else is here ends with it.
+    pub(super) state: Arc<ConnState>,
     forwarded_for: OnceLock<HeaderValue>,
     forwarded_port: OnceLock<HeaderValue>,
     /// Held as long as the socket, also after an upgrade.
@@ -202,7 +203,7 @@ where
                     info: info.clone(),
                 },
             },
-            waker: info.clone().into(),
+            waker: info.state.clone().into(),
             info,
             limits,
             guard,
@@ -463,8 +464,10 @@ where
         } else if let Err(error) = result {
             // an answer that broke off, or a client that did: nothing more can be said
             tracing::debug!(peer = %self.info.peer, %error, "connection failed");
-        } else if !wire.is_eof() {
-            self.say_farewell(wire, Bytes::new(), self.info.state.had_body());
+        } else {
+            // The end of an answer may wait for room, also when the client says no more.
+            let linger = !wire.is_eof() && self.info.state.had_body();
+            self.say_farewell(wire, Bytes::new(), linger);
         }
     }
 
@@ -679,7 +682,7 @@ impl ConnInfo {
             peer: SocketAddr::new(peer.ip().to_canonical(), peer.port()),
             local,
             tls,
-            state: ConnState::default(),
+            state: Arc::default(),
             forwarded_for: OnceLock::new(),
             forwarded_port: OnceLock::new(),
             _permit: permit,
@@ -783,7 +786,7 @@ impl<H: Handler> Service<Request<Incoming>> for Calls<H> {
         let running = Running(self.info.clone());
         let connect = req.method() == Method::CONNECT;
         let alone = req.version() < http::Version::HTTP_2 && !req.body().is_end_stream();
-        let conn = alone.then(|| self.info.clone().into());
+        let conn = alone.then(|| self.info.state.clone().into());
         let req = req.map(|body| Upload::new(body, conn));
         Call {
             inner: self.handler.call(&self.info, req),

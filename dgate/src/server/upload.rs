@@ -4,7 +4,7 @@
 //! takes it is mostly the connection's own task, which would then run once more, handler included, for nothing:
 //! an [`Upload`] does not pass the wake-up on after the last piece.
 
-use super::conn::ConnInfo;
+use super::io::ConnState;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// The waker that hyper has of an HTTP/1 connection.
-impl Wake for ConnInfo {
+impl Wake for ConnState {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -28,7 +28,7 @@ impl Wake for ConnInfo {
         if TAKING.get().is_some() {
             TAKING.set(Some(true));
         } else {
-            self.state.task().wake();
+            self.task().wake();
         }
     }
 }

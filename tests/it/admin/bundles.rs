@@ -33,6 +33,12 @@ async fn a_bundle_is_applied_as_one_revision_or_not_at_all() {
         404,
         "not_found",
     );
+    // A misspelt parameter must not commit what was meant as a trial.
+    problem(
+        &apply("?dry-run=true", more.clone()).await,
+        400,
+        "malformed",
+    );
     problem(
         &apply("?expected_revision=9", more.clone()).await,
         409,

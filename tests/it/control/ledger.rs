@@ -131,6 +131,7 @@ fn the_same_changesets_make_the_same_state_and_store() {
         .ledger
         .revisions(None, 10)
         .unwrap()
+        .0
         .iter()
         .map(|r| r.id)
         .collect();
@@ -154,6 +155,14 @@ fn the_same_changesets_make_the_same_state_and_store() {
     }
     assert_eq!(a.all(), b.all());
     assert_eq!(a.ledger.published().hash(), empty);
+
+    // One that is refused has had its turn.
+    let refused = a.apply(17, &gone, &cascade());
+    assert!(matches!(refused, Err(Rejection::NotFound(_))));
+    assert_eq!(
+        (a.ledger.last_applied(), a.ledger.published().revision()),
+        (17, 9)
+    );
 }
 
 #[test]

@@ -57,6 +57,11 @@ impl Gate {
         result
     }
 
+    /// Forgets the task that polled last: one that only rests must not keep it.
+    pub(super) fn rest(&self) {
+        drop(self.state.task.take());
+    }
+
     /// Polls until it is ready, or pending without having woken itself. Wake-ups from outside go to the task of `cx`.
     pub(super) fn poll<T>(
         &self,

@@ -14,7 +14,10 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -136,14 +139,13 @@ impl Pools {
     /// Keeps a connection that is ready for another request, from `now` on.
     pub(super) fn put(self: &Arc<Self>, mut h1: Box<H1>, now: Instant) {
         h1.rested = now;
+        h1.gate.rest();
         let mut kept = self.mine().h1.lock();
         if kept.len() < MAX_IDLE {
             kept.push(h1);
         }
         drop(kept);
-        if !self.sweeping.load(Relaxed) && !self.sweeping.swap(true, Relaxed) {
-            self.sweep();
-        }
+        self.sweep_if_none_does();
     }
 
     /// The shared HTTP/2 connection.
@@ -168,6 +170,12 @@ impl Pools {
         *self.mine().h2.lock() = Some(send);
     }
 
+    fn sweep_if_none_does(self: &Arc<Self>) {
+        if !self.sweeping.load(SeqCst) && !self.sweeping.swap(true, SeqCst) {
+            self.sweep();
+        }
+    }
+
     /// Starts the task that closes what rested too long or was closed from the other side. It ends when
     /// nothing is left, or with the pools.
     fn sweep(self: &Arc<Self>) {
@@ -184,7 +192,11 @@ impl Pools {
                     left += kept.len();
                 }
                 if left == 0 {
-                    pools.sweeping.store(false, Relaxed);
+                    pools.sweeping.store(false, SeqCst);
+                    // One that was put after the count saw a sweep under way.
+                    if pools.workers.iter().any(|pool| !pool.h1.lock().is_empty()) {
+                        pools.sweep_if_none_does();
+                    }
                     return;
                 }
             }

@@ -4,12 +4,13 @@
 //! to know where a frame ends: a gateway that goes away puts its close frame, 1001 "going away", there.
 
 use super::connect::Stream;
+use crate::batch;
 use bytes::Bytes;
 use hyper::client::conn::http1::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::any::Any;
-use std::future::{Future, pending};
+use std::future::{Future, pending, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,14 +70,16 @@ pub(super) fn tunnel(
         let _token = token;
         match client.await {
             Ok(client) => {
-                join(
+                let mut tunnel = pin!(join(
                     TokioIo::new(client),
                     upstream.io.into_inner(),
                     upstream.read_buf,
                     websocket,
                     ended,
-                )
-                .await
+                ));
+                // Each side waits until what it has written has left: when the other direction has ended, nobody
+                // else would send what finds no room at once.
+                poll_fn(|cx| batch::strictly(|| tunnel.as_mut().poll(cx))).await
             }
             Err(error) => tracing::debug!(%error, "the client went away before its upgrade"),
         }
@@ -105,7 +108,7 @@ async fn join<C, U>(
         let mut ending = false;
         let mut buffer = vec![0; BUFFER];
         frames.follow(&early);
-        if to_client.write_all(&early).await.is_err() {
+        if to_client.write_all(&early).await.is_err() || to_client.flush().await.is_err() {
             return false;
         }
         while !(ending && (!websocket || frames.between())) {
@@ -115,7 +118,9 @@ async fn join<C, U>(
                 read = from_upstream.read(&mut buffer) => match read {
                     Ok(n) if n > 0 => {
                         frames.follow(&buffer[..n]);
-                        if to_client.write_all(&buffer[..n]).await.is_err() {
+                        if to_client.write_all(&buffer[..n]).await.is_err()
+                            || to_client.flush().await.is_err()
+                        {
                             return false;
                         }
                     }

@@ -23,6 +23,7 @@ use serde::Deserialize;
 use std::convert::Infallible;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct LogQuery {
     namespace: Option<String>,
     route: Option<String>,

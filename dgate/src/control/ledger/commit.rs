@@ -107,6 +107,18 @@ impl Ledger {
         Ok(applied)
     }
 
+    /// Notes that a changeset had its turn and changed nothing.
+    pub(super) fn pass(&self, index: u64) -> Result<(), Rejection> {
+        let mut inner = self.inner.lock();
+        let mut meta = inner.meta.clone();
+        meta.applied = index;
+        let mut batch = Batch::new();
+        batch.put(layout::META, to_bytes(&meta));
+        self.store.write(batch)?;
+        inner.meta = meta;
+        Ok(())
+    }
+
     fn write_resources(
         &self,
         batch: &mut Batch,

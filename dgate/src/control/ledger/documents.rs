@@ -1,7 +1,7 @@
 //! Documents in the store: how they are written as part of a changeset, and read without one.
 
 use super::record::{DocumentHead, DocumentRecord, millis};
-use super::{Ledger, LedgerError, layout};
+use super::{Ledger, LedgerError, PAGE_BYTES, layout};
 use crate::config::{Diagnostic, join};
 use crate::control::change::{DocumentOp, Emptied, precondition_on};
 use crate::control::{Change, Options, Rejection};
@@ -132,6 +132,7 @@ impl Ledger {
         let end = layout::end_of(&prefix);
         let now = OffsetDateTime::now_utc();
         let mut page = DocumentPage::default();
+        let mut held = 0;
         let mut failed = None;
         self.store.scan(&from, Some(&end), &mut |key, bytes| {
             let Some(key) = layout::document_key(key) else {
@@ -139,10 +140,11 @@ impl Ledger {
             };
             match DocumentRecord::read(&key, bytes) {
                 Ok(record) if record.lives(now) => {
-                    if page.items.len() == query.limit {
+                    if page.items.len() == query.limit || held > PAGE_BYTES {
                         page.next = page.items.last().map(|last| last.key.clone());
                         return false;
                     }
+                    held += bytes.len();
                     page.items.push(StoredDocument::of(key, record));
                     true
                 }
@@ -378,19 +380,37 @@ impl<'a> Writes<'a> {
         let collection = (gone.kind == Kind::Collection).then_some(&*gone.name);
         let prefix = layout::documents(Some(&gone.namespace), collection);
         let mut inside = Vec::new();
-        self.ledger.scan(&prefix, &mut |at, bytes| {
-            if let Some(key) = layout::document_key(at) {
-                let record = DocumentRecord::read(&key, bytes)?;
-                inside.push((key, record));
-            }
-            Ok(())
-        })?;
-        inside.retain(|(key, _)| !self.written.contains_key(key));
-        let living = inside.iter().filter(|(_, record)| record.lives(self.now));
-        let by: Vec<Key> = living.map(|(key, _)| key.clone()).take(NAMED).collect();
-        if !by.is_empty() && !emptied.cascade {
-            let key = gone.clone();
-            return Err(Rejection::Referenced { key, by });
+        let mut living = 0;
+        let end = layout::end_of(&prefix);
+        let mut failed = None;
+        self.ledger
+            .store
+            .scan(&prefix, Some(&end), &mut |at, bytes| {
+                let Some(key) = layout::document_key(at) else {
+                    return true;
+                };
+                if self.written.contains_key(&key) {
+                    return true;
+                }
+                match DocumentRecord::read_head(&key, bytes) {
+                    Ok(record) => {
+                        living += usize::from(record.lives(self.now));
+                        inside.push((key, record));
+                    }
+                    Err(error) => failed = Some(error),
+                }
+                failed.is_none() && (emptied.cascade || living < NAMED)
+            })?;
+        if let Some(error) = failed {
+            return Err(LedgerError::from(error).into());
+        }
+        if living > 0 && !emptied.cascade {
+            let lives =
+                |(key, record): (Key, DocumentRecord)| record.lives(self.now).then_some(key);
+            return Err(Rejection::Referenced {
+                key: gone.clone(),
+                by: inside.into_iter().filter_map(lives).collect(),
+            });
         }
         for (key, record) in inside {
             self.written.insert(key, (Some(record), None));

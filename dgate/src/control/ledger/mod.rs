@@ -25,9 +25,13 @@ use jsonschema::Validator;
 use layout::{META, RESOURCES};
 use parking_lot::Mutex;
 use record::{FORMAT, Meta, Record};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use time::OffsetDateTime;
+
+/// A page of documents or revisions ends when it holds this many bytes of the store, whatever its limit: about what
+/// a body may have.
+const PAGE_BYTES: usize = 8 << 20;
 
 /// Revisions kept unless the configuration says otherwise.
 const HISTORY: u64 = 1000;
@@ -222,7 +226,11 @@ impl Ledger {
 
     /// Applies changeset number `index`, which was written at `at`: a pure function of the state, so that every
     /// copy of the ledger that is given the same changesets holds the same. A changeset that was applied already
-    /// does nothing. It is durable after [`Self::sync`].
+    /// does nothing, and one that is refused counts as applied. It is durable after [`Self::sync`]. Calls come one at
+    /// a time and in order.
+    ///
+    /// State hashes agree between copies that have the same digest key, or no sensitive fields: the key is made
+    /// where a ledger begins, and a copy has to begin with a copy of its store.
     ///
     /// # Errors
     /// A [`Rejection`], the same everywhere but for what the store refuses; then nothing has changed.
@@ -233,19 +241,45 @@ impl Ledger {
         change: ChangeSet,
         options: &Options,
     ) -> Result<Applied, Rejection> {
-        let current = self.committed();
         if index <= self.last_applied() {
             return Ok(Applied {
-                revision: current.revision(),
+                revision: self.committed().revision(),
                 ..Applied::default()
             });
         }
         let entry = Entry::of(&change, at, Some(index));
-        let planned = plan(&current, change, options, at)?;
-        let applied = self.commit(planned, &entry, options)?;
-        let committed = self.committed();
-        self.publish(committed);
-        Ok(applied)
+        match self.change(&entry, change, options, |_, _| Ok(())) {
+            Ok((applied, _)) => {
+                self.publish(self.committed());
+                Ok(applied)
+            }
+            Err(failed @ (Rejection::Storage(_) | Rejection::Unreadable(_))) => Err(failed),
+            // A changeset that is refused has had its turn, too.
+            Err(refused) => {
+                self.pass(index)?;
+                Err(refused)
+            }
+        }
+    }
+
+    /// The way of every changeset: planned on what is committed, looked at by `compile` if it makes another state,
+    /// and committed. Changes of the configuration come one at a time.
+    pub(super) fn change<T>(
+        &self,
+        entry: &Entry,
+        change: ChangeSet,
+        options: &Options,
+        compile: impl FnOnce(&State, &BTreeMap<Key, String>) -> Result<T, Rejection>,
+    ) -> Result<(Applied, Option<(Arc<State>, T)>), Rejection> {
+        let planned = plan(&self.committed(), change, options, entry.at)?;
+        let made = match &planned.next {
+            Some(next) => {
+                let compiled = compile(next, &planned.located)?;
+                Some((Arc::new(next.clone()), compiled))
+            }
+            None => None,
+        };
+        Ok((self.commit(planned, entry, options)?, made))
     }
 
     /// Commits a changeset of documents only, and returns when it is durable.
@@ -258,8 +292,7 @@ impl Ledger {
         options: &Options,
     ) -> Result<Applied, Rejection> {
         let entry = Entry::of(&change, super::now(), None);
-        let planned = plan(&self.committed(), change, options, entry.at)?;
-        let applied = self.commit(planned, &entry, options)?;
+        let (applied, _) = self.change(&entry, change, options, |_, _| Ok(()))?;
         if !options.dry_run {
             self.sync()?;
         }

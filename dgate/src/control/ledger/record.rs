@@ -232,6 +232,17 @@ impl DocumentRecord {
         })
     }
 
+    /// The head alone, with no data: for what only goes.
+    pub(super) fn read_head(key: &Key, bytes: &[u8]) -> Result<Self, Unreadable> {
+        let head = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
+        let head =
+            serde_json::from_slice(head).map_err(|_| Unreadable::new(key, "not a document"))?;
+        Ok(Self {
+            head,
+            data: String::new(),
+        })
+    }
+
     pub(super) fn lives(&self, now: OffsetDateTime) -> bool {
         self.head.expires_at.is_none_or(|at| at > now)
     }

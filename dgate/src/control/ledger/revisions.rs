@@ -1,7 +1,7 @@
 //! What was committed: who wished it, why, and what each resource was before and after.
 
 use super::record::Record;
-use super::{Ledger, LedgerError, layout, to_bytes};
+use super::{Ledger, LedgerError, PAGE_BYTES, layout, to_bytes};
 use crate::control::Change;
 use crate::resource::{Key, Kind, Spec, State, rfc3339};
 use crate::store::Batch;
@@ -78,7 +78,7 @@ impl Revision {
 }
 
 impl Ledger {
-    /// The revisions before `before`, newest first, at most `limit`.
+    /// The revisions before `before`, newest first, at most `limit`, and whether there are more.
     ///
     /// # Errors
     /// What the store does not give.
@@ -86,19 +86,24 @@ impl Ledger {
         &self,
         before: Option<u64>,
         limit: usize,
-    ) -> Result<Vec<Revision>, LedgerError> {
+    ) -> Result<(Vec<Revision>, bool), LedgerError> {
         let end = before.map_or_else(layout::revisions_end, layout::revision);
         // What is committed and not durable yet is nobody's to see.
         let durable = self.published().revision();
-        let mut found = Vec::new();
+        let (mut found, mut held, mut more) = (Vec::new(), 0, false);
         let mut failed = None;
         self.store
             .scan_back(&layout::revision(0), Some(&end), &mut |_, bytes| {
                 match serde_json::from_slice::<Revision>(bytes) {
                     Ok(revision) if revision.id > durable => true,
+                    Ok(_) if found.len() == limit || held > PAGE_BYTES => {
+                        more = true;
+                        false
+                    }
                     Ok(revision) => {
+                        held += bytes.len();
                         found.push(revision);
-                        found.len() < limit
+                        true
                     }
                     Err(error) => {
                         failed = Some(super::Unreadable::new("revision", error));
@@ -106,7 +111,7 @@ impl Ledger {
                     }
                 }
             })?;
-        failed.map_or(Ok(found), |e| Err(e.into()))
+        failed.map_or(Ok((found, more)), |e| Err(e.into()))
     }
 
     /// One revision, if it is kept.
@@ -114,7 +119,7 @@ impl Ledger {
     /// # Errors
     /// What the store does not give.
     pub fn revision(&self, id: u64) -> Result<Option<Revision>, LedgerError> {
-        let after = self.revisions(id.checked_add(1), 1)?;
+        let (after, _) = self.revisions(id.checked_add(1), 1)?;
         Ok(after.into_iter().find(|revision| revision.id == id))
     }
 

@@ -116,6 +116,9 @@ pub(super) fn open(
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(|error| io_error(path, error, space))?;
     let lock = lock(path, started, lock_timeout, space)?;
+    // The same lock: a damaged store is moved aside before another process can have it.
+    let held = lock.try_clone();
+    let _held = held.map_err(|error| io_error(path, error, space))?;
     refuse_if_marked(path)?;
 
     // Opening writes: sled's own summary of its log, and the end of the segment where the log ends.

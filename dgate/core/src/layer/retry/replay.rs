@@ -132,7 +132,13 @@ impl http_body::Body for Attempt {
         let mut hint = state.body.size_hint();
         match hint.exact() {
             Some(exact) => hint.set_exact(exact + rest),
-            None => hint.set_lower(hint.lower() + rest),
+            None => {
+                // The upper bound first: the lower one must never be above it.
+                if let Some(upper) = hint.upper() {
+                    hint.set_upper(upper.saturating_add(rest));
+                }
+                hint.set_lower(hint.lower().saturating_add(rest));
+            }
         }
         hint
     }
@@ -148,6 +154,20 @@ mod tests {
             .await
             .expect("a body from memory cannot fail")
             .to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_bound_that_is_not_exact_grows_with_what_is_sent_again() {
+        let limited = http_body_util::Limited::new(chunks(&["01234567", "89"]), 12);
+        let mut replay = Replay::new(Body::new(limited), 1024);
+        let mut first = replay.attempt();
+        assert!(first.frame().await.is_some());
+        drop(first);
+        assert!(replay.whole());
+        let again = replay.attempt();
+        let hint = again.size_hint();
+        assert_eq!((hint.lower(), hint.upper()), (8, Some(12)));
+        assert_eq!(read(again).await, "0123456789");
     }
 
     fn chunks(parts: &'static [&'static str]) -> Body {
