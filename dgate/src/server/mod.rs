@@ -1,8 +1,10 @@
 //! Listeners and workers: floor 9. Each worker is a thread with a runtime of its own, a listening socket of
 //! its own (`SO_REUSEPORT`) and upstream pools of its own: what a connection starts stays on its core.
 
+mod call;
 mod conn;
 mod drain;
+mod info;
 mod inherited;
 mod io;
 mod listener;
@@ -12,8 +14,9 @@ mod tests;
 mod tls;
 mod upload;
 
-pub use conn::{ConnInfo, ConnLimits, Handler, TlsInfo, check_limits};
+pub use conn::Handler;
 pub use drain::{Drain, Guard};
+pub use info::{ConnInfo, ConnLimits, TlsInfo, check_limits};
 #[cfg(feature = "tls")]
 pub(crate) use tls::DefaultCertificate;
 #[cfg(feature = "tls")]

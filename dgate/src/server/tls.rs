@@ -4,7 +4,8 @@
 mod subject;
 
 use super::Proxy;
-use super::conn::{ConnInfo, ConnLimits, TlsInfo, serve};
+use super::conn::serve;
+use super::info::{ConnInfo, ConnLimits, TlsInfo};
 use super::listener::Accepted;
 use crate::snapshot::certificates::{Served, TlsError};
 use arc_swap::ArcSwapOption;

@@ -47,6 +47,9 @@ pub struct Ledger {
     published: ArcSwap<State>,
 }
 
+/// Another state, and what was compiled from it.
+type Made<T> = (Arc<State>, T);
+
 struct Inner {
     /// What is committed; it may be ahead of what is durable.
     state: Arc<State>,
@@ -270,7 +273,7 @@ impl Ledger {
         change: ChangeSet,
         options: &Options,
         compile: impl FnOnce(&State, &BTreeMap<Key, String>) -> Result<T, Rejection>,
-    ) -> Result<(Applied, Option<(Arc<State>, T)>), Rejection> {
+    ) -> Result<(Applied, Option<Made<T>>), Rejection> {
         let planned = plan(&self.committed(), change, options, entry.at)?;
         let made = match &planned.next {
             Some(next) => {

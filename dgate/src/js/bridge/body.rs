@@ -3,6 +3,7 @@
 //! A native body goes through a module without entering the engine, unless it is read. What was only read of
 //! the gateway's own request or response is kept and sent on, as in Envoy's Lua and OpenResty.
 
+use super::streams::{self, Chunk, Received, Sink, StreamSource};
 use super::text::decoded;
 use super::{headers::instance_of, text};
 use crate::js::raw;
@@ -446,7 +447,7 @@ async fn collect(body: Option<Body>, limit: usize) -> Chunk {
     })
 }
 
-fn failed(error: &Error) -> Fail {
+pub(super) fn failed(error: &Error) -> Fail {
     Fail {
         code: Some(error.code()),
         ..Fail::type_error(format!("reading the body failed: {}", error.detail()))
@@ -487,133 +488,8 @@ fn rejected<'js>(ctx: &Ctx<'js>, fail: &Fail) -> Result<Promise<'js>> {
     Ok(promise)
 }
 
-/// The native body under a `ReadableStream`. Once something was read of it the rest is nobody else's.
-#[derive(Trace, JsLifetime)]
-#[rquickjs::class]
-pub struct StreamSource {
-    #[qjs(skip_trace)]
-    whole: Shared,
-    #[qjs(skip_trace)]
-    rest: Shared,
-}
-
-#[rquickjs::methods]
-impl StreamSource {
-    /// The next chunk as a promise: a `Uint8Array`, or null at the end.
-    pub fn pull<'js>(&self, ctx: Ctx<'js>) -> Result<Promise<'js>> {
-        let vm = vm(&ctx)?;
-        let call = vm.call(&ctx, "reading a body")?;
-        let body = self.rest.lock().take();
-        let body = body.or_else(|| self.whole.lock().take());
-        let (rest, owner) = (self.rest.clone(), call.clone());
-        let work = async move {
-            let Some(mut body) = body else {
-                return Outcome::Null;
-            };
-            loop {
-                let frame = match body.frame().await {
-                    None => return Outcome::Null,
-                    Some(Ok(frame)) => frame,
-                    Some(Err(error)) => {
-                        let error = Error::classify(error.into());
-                        let fail = failed(&error);
-                        owner.errors.lock().push(error);
-                        return Outcome::Fail(fail);
-                    }
-                };
-                if let Ok(data) = frame.into_data()
-                    && !data.is_empty()
-                {
-                    *rest.lock() = Some(body);
-                    return Outcome::Bytes(data);
-                }
-            }
-        };
-        Ok(vm.start(&ctx, &call, work)?.1)
-    }
-
-    /// Drops what is left.
-    pub fn cancel(&self) {
-        self.whole.lock().take();
-        self.rest.lock().take();
-    }
-}
-
-/// Where a stream of JavaScript is sent.
-#[derive(Trace, JsLifetime)]
-#[rquickjs::class]
-pub struct Sink {
-    #[qjs(skip_trace)]
-    send: Option<tokio::sync::mpsc::Sender<Chunk>>,
-}
-
-#[rquickjs::methods]
-impl Sink {
-    /// Sends a chunk; the promise tells whether somebody still wants more.
-    pub fn push<'js>(&self, ctx: Ctx<'js>, chunk: Value<'js>) -> Result<Promise<'js>> {
-        let Some(bytes) = raw::copy_bytes(&chunk) else {
-            return Err(Exception::throw_type(
-                &ctx,
-                "a stream that is a body must give Uint8Arrays",
-            ));
-        };
-        let vm = vm(&ctx)?;
-        let call = vm.call(&ctx, "sending a stream")?;
-        let send = self.send.clone();
-        let work = async move {
-            match send {
-                Some(send) => Outcome::Bool(send.send(Ok(bytes.into())).await.is_ok()),
-                None => Outcome::Bool(false),
-            }
-        };
-        Ok(vm.start(&ctx, &call, work)?.1)
-    }
-
-    /// Ends the body.
-    pub fn close(&mut self) {
-        self.send = None;
-    }
-
-    /// Breaks the body off: the other side sees that it is not whole.
-    pub fn abort<'js>(&mut self, ctx: Ctx<'js>, reason: String) -> Result<Promise<'js>> {
-        let send = self.send.take();
-        let vm = vm(&ctx)?;
-        let call = vm.call(&ctx, "sending a stream")?;
-        let work = async move {
-            if let Some(send) = send {
-                let error = Error::new(ErrorKind::Module).with_cause(reason);
-                let _ = send.send(Err(error)).await;
-            }
-            Outcome::Undefined
-        };
-        Ok(vm.start(&ctx, &call, work)?.1)
-    }
-}
-
-type Chunk = std::result::Result<Bytes, Error>;
-
-/// A body that comes from a [`Sink`].
-struct Received(tokio::sync::mpsc::Receiver<Chunk>);
-
-impl http_body::Body for Received {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<std::result::Result<http_body::Frame<Bytes>, Error>>> {
-        self.0
-            .poll_recv(cx)
-            .map(|next| next.map(|chunk| chunk.map(http_body::Frame::data)))
-    }
-}
-
 pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
-    // Their prototypes must be there before an instance is; nobody can reach the constructors.
-    let hidden = Object::new(ctx.clone())?;
-    Class::<StreamSource>::define(&hidden)?;
-    Class::<Sink>::define(&hidden)?;
+    streams::install(ctx)?;
     native.set(
         "decode",
         Func::from(|bytes: Value<'js>| raw::copy_bytes(&bytes).map(|b| decoded(&b).into_owned())),

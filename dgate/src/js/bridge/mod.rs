@@ -7,6 +7,7 @@ pub(super) mod headers;
 mod json;
 pub(super) mod request;
 pub(super) mod response;
+mod streams;
 mod text;
 
 pub(super) use json::{from_json, to_json};
