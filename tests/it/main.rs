@@ -4,6 +4,7 @@
 mod admin;
 mod ambiguous;
 mod builder;
+mod chaos;
 mod cli;
 mod config;
 mod connections;
