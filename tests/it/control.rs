@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+mod concurrent;
 mod disk;
 mod documents;
 mod ledger;

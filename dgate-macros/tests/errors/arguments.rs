@@ -1,3 +1,4 @@
+//! Arguments of the attribute.
 #![allow(unused_imports)]
 
 use dgate_core::{BoxError, Exchange, Flow, Plugin, Request, Setup, plugin};

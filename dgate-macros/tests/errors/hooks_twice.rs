@@ -1,3 +1,4 @@
+//! HOOKS written by hand as well.
 #![allow(unused_imports)]
 
 use dgate_core::{BoxError, Exchange, Flow, HookSet, Plugin, Request, Setup, plugin};

@@ -1,3 +1,4 @@
+//! Names of another spelling.
 #![allow(unused_imports)]
 
 use dgate_core::{BoxError, Error, Exchange, Flow, Plugin, Request, Response, Setup, plugin};

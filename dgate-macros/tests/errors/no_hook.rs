@@ -1,3 +1,4 @@
+//! Nothing that a plugin does.
 #![allow(unused_imports)]
 
 use dgate_core::{BoxError, Plugin, Setup, plugin};

@@ -1,3 +1,4 @@
+//! The attribute over something else.
 #![allow(unused_imports)]
 
 use dgate_core::plugin;

@@ -1,3 +1,4 @@
+//! Hooks of another shape.
 #![allow(unused_imports)]
 
 use dgate_core::{BoxError, Exchange, Flow, Plugin, Request, Response, Setup, plugin};

@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// # #[plugin] impl Plugin for Noop {
 /// #     const NAME: &'static str = "noop"; type Config = NoConfig;
 /// #     fn new(_: NoConfig, _: &Setup) -> Result<Self, BoxError> { Ok(Self) }
+/// #     async fn request_modifier(&self, _: &Exchange, req: Request) -> Flow<Request> { Ok(req) }
 /// # }
 /// let mut registry = Registry::default();
 /// registry.add::<Noop>();

@@ -186,6 +186,14 @@ impl Found {
         })
     }
 
+    /// What a write of this key has left.
+    fn written(applied: &Applied, key: &Key) -> Option<Self> {
+        match key.kind {
+            Kind::Document => applied.document.clone().map(Self::Document),
+            _ => applied.state.get(key).cloned().map(Self::Resource),
+        }
+    }
+
     fn expect(shared: &Shared, key: &Key) -> Result<Self, Refusal> {
         let absent = || Refusal::not_found(format!("{key} does not exist"));
         Self::at(shared, key)?.ok_or_else(absent)
@@ -327,8 +335,9 @@ async fn write(shared: &Shared, key: Key, spec: Spec, options: Options) -> Answe
     }
     let applied = commit(shared, ChangeSet::put(spec), options).await?;
     let created = applied.changes.iter().any(|c| c.op == "create");
-    let found = Found::at(shared, &key)?
-        .ok_or_else(|| Refusal::not_found(format!("{key} was deleted meanwhile")))?;
+    // As this write left it, whatever others have made of it since: the tag is to be that of what the caller sees.
+    let found = Found::written(&applied, &key)
+        .ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
     let status = if created {
         StatusCode::CREATED
     } else {

@@ -1,12 +1,13 @@
 //! ChangeSets: what is wished, how it is checked against the state, and why it may be refused.
 
-use super::ledger::{Declaration, LedgerError};
+use super::ledger::{Declaration, LedgerError, StoredDocument};
 use crate::config::{Diagnostic, Span};
 use crate::resource::{Bundle, Document, Key, Kind, Spec, State};
 use crate::snapshot::{Problem, ProblemKind, Warning};
 use crate::store::StoreError;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use time::OffsetDateTime;
 
 /// An ordered list of operations that commits as a whole.
@@ -109,8 +110,10 @@ pub struct Applied {
     pub changes: Vec<Change>,
     /// What looks wrong in the modules of the changeset.
     pub warnings: Vec<Warning>,
-    /// The version of the document that was written last.
-    pub(crate) version: Option<u64>,
+    /// The state that it left, durable as soon as it is.
+    pub(crate) state: Arc<State>,
+    /// The document that was written last.
+    pub(crate) document: Option<StoredDocument>,
 }
 
 /// One change.

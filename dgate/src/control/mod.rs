@@ -142,38 +142,43 @@ impl Control {
         }
         let entry = Entry::of(&change, now(), None);
         let mut writer = self.writer.lock();
-        let (applied, made) = self
-            .ledger
-            .change(&entry, change, options, |next, located| {
-                let snapshot = writer
-                    .compiler
-                    .compile(next, Some(&writer.compiled))
-                    .map_err(|p| Rejection::from_problems(p, &|key| located.get(key).cloned()))?;
-                let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
-                let warnings = warned.cloned().collect();
-                Ok((Arc::new(snapshot), warnings))
-            })?;
-        let (served, warnings) = match made {
-            Some((next, (snapshot, warnings))) => (Some((next, snapshot)), warnings),
-            None => (None, Vec::new()),
-        };
+        let (applied, compiled) =
+            self.ledger
+                .change(&entry, change, options, |next, located| {
+                    let snapshot = writer
+                        .compiler
+                        .compile(next, Some(&writer.compiled))
+                        .map_err(|p| {
+                            Rejection::from_problems(p, &|key| located.get(key).cloned())
+                        })?;
+                    let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
+                    let warnings = warned.cloned().collect();
+                    Ok((Arc::new(snapshot), warnings))
+                })?;
+        let (snapshot, warnings) = compiled.unzip();
         let applied = Applied {
-            warnings,
+            warnings: warnings.unwrap_or_default(),
             ..applied
         };
         if options.dry_run {
             return Ok(applied);
         }
-        let served =
-            served.map(|(next, snapshot)| (writer.takes(snapshot.clone()), next, snapshot));
+        let changed = snapshot.is_some();
+        // What is so already was perhaps made so by a writer that is still on its way to the disk: then this one may
+        // be the first to bring it into force.
+        let turn = match snapshot {
+            Some(snapshot) => writer.takes(snapshot),
+            None => writer.turn,
+        };
+        let snapshot = writer.compiled.clone();
         // The disk may take its time: the next writer goes on, and shares the next sync.
         drop(writer);
         self.ledger.sync()?;
-        if let Some((turn, next, snapshot)) = served {
+        if changed {
             self.stale.store(None);
-            self.serve(turn, snapshot, next);
             log(&applied, &entry);
         }
+        self.serve(turn, snapshot, applied.state.clone());
         Ok(applied)
     }
 

@@ -90,7 +90,7 @@ impl StateStore for Reached {
         Ok(js::Document {
             id: id.to_owned(),
             data,
-            version: applied.version.unwrap_or(1),
+            version: applied.document.map_or(1, |written| written.version),
         })
     }
 

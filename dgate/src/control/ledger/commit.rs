@@ -50,7 +50,7 @@ impl Ledger {
             emptied,
             ..
         } = planned;
-        let before = inner.state.clone();
+        let before = self.committed();
         let index = entry.index.unwrap_or(inner.meta.applied + 1);
         let after = next.map_or_else(|| before.clone(), Arc::new);
         let writes = Writes::new(self, &mut inner.validators, &after, entry.at, index);
@@ -59,7 +59,8 @@ impl Ledger {
         let mut applied = Applied {
             revision: after.revision(),
             changes,
-            version: writes.version(),
+            state: after.clone(),
+            document: writes.document(),
             ..Applied::default()
         };
         applied.changes.extend(writes.changes());
@@ -71,6 +72,7 @@ impl Ledger {
         if options.dry_run || (nothing && entry.index.is_none()) {
             return Ok(Applied {
                 revision: before.revision(),
+                state: before,
                 ..applied
             });
         }
@@ -103,7 +105,8 @@ impl Ledger {
         inner.validators.retain(|key, (made_of, _)| {
             after.get(key).is_some_and(|now| Arc::ptr_eq(now, made_of))
         });
-        (inner.state, inner.meta) = (after, meta);
+        self.committed.store(after);
+        inner.meta = meta;
         Ok(applied)
     }
 

@@ -436,10 +436,10 @@ impl Written {
         })
     }
 
-    /// The version of the last document that is written.
-    pub(super) fn version(&self) -> Option<u64> {
-        let (_, after) = self.0.values().next_back()?;
-        after.as_ref().map(|record| record.head.version)
+    /// The last document that is written.
+    pub(super) fn document(&self) -> Option<StoredDocument> {
+        let (key, (_, after)) = self.0.last_key_value()?;
+        Some(StoredDocument::of(key.clone(), after.clone()?))
     }
 
     pub(super) fn write(&self, batch: &mut Batch) {

@@ -43,16 +43,13 @@ pub struct Ledger {
     /// How many revisions are kept.
     history: u64,
     inner: Mutex<Inner>,
+    /// The state that is committed; it may be ahead of what is durable. Changes under the lock.
+    committed: ArcSwap<State>,
     /// The state that is durable, and served.
     published: ArcSwap<State>,
 }
 
-/// Another state, and what was compiled from it.
-type Made<T> = (Arc<State>, T);
-
 struct Inner {
-    /// What is committed; it may be ahead of what is durable.
-    state: Arc<State>,
     meta: Meta,
     /// Validators of collections, made when the first document comes.
     validators: HashMap<Key, (Arc<Stored>, Option<Arc<Validator>>)>,
@@ -131,16 +128,16 @@ impl Ledger {
             codec,
             history: history.max(1),
             inner: Mutex::new(Inner {
-                state: Arc::default(),
                 meta,
                 validators: HashMap::new(),
             }),
+            committed: ArcSwap::default(),
             published: ArcSwap::default(),
         };
         ledger.reseal()?;
         let state = Arc::new(ledger.load()?);
         ledger.published.store(state.clone());
-        ledger.inner.lock().state = state;
+        ledger.committed.store(state);
         Ok(ledger)
     }
 
@@ -214,7 +211,7 @@ impl Ledger {
 
     /// The state as of the last commit, durable or not: what the next change goes on from.
     pub(super) fn committed(&self) -> Arc<State> {
-        self.inner.lock().state.clone()
+        self.committed.load_full()
     }
 
     /// What the configuration file declared last.
@@ -245,8 +242,10 @@ impl Ledger {
         options: &Options,
     ) -> Result<Applied, Rejection> {
         if index <= self.last_applied() {
+            let state = self.committed();
             return Ok(Applied {
-                revision: self.committed().revision(),
+                revision: state.revision(),
+                state,
                 ..Applied::default()
             });
         }
@@ -273,16 +272,13 @@ impl Ledger {
         change: ChangeSet,
         options: &Options,
         compile: impl FnOnce(&State, &BTreeMap<Key, String>) -> Result<T, Rejection>,
-    ) -> Result<(Applied, Option<Made<T>>), Rejection> {
+    ) -> Result<(Applied, Option<T>), Rejection> {
         let planned = plan(&self.committed(), change, options, entry.at)?;
-        let made = match &planned.next {
-            Some(next) => {
-                let compiled = compile(next, &planned.located)?;
-                Some((Arc::new(next.clone()), compiled))
-            }
+        let compiled = match &planned.next {
+            Some(next) => Some(compile(next, &planned.located)?),
             None => None,
         };
-        Ok((self.commit(planned, entry, options)?, made))
+        Ok((self.commit(planned, entry, options)?, compiled))
     }
 
     /// Commits a changeset of documents only, and returns when it is durable.

@@ -21,7 +21,7 @@ use super::{Batch, Store, StoreError, Visit};
 use ::sled as engine;
 use commit::{Commit, Failure};
 use open::Inner;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use record::{CHUNK, Chunked, Record};
 use space::Space;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,6 +35,8 @@ pub struct SledStore {
     path: PathBuf,
     /// Writers take it for themselves, so that readers see batches whole. `None` once it is closed.
     inner: RwLock<Option<Arc<Inner>>>,
+    /// Held by the one who writes.
+    writing: Mutex<()>,
     commit: Commit,
     space: Space,
 }
@@ -56,6 +58,7 @@ impl SledStore {
         Ok(Self {
             path: path.into(),
             inner: RwLock::new(Some(Arc::new(inner))),
+            writing: Mutex::new(()),
             commit: Commit::starting_at(sequence),
             space,
         })
@@ -191,8 +194,9 @@ impl Store for SledStore {
 
     fn write(&self, batch: Batch) -> Result<(), StoreError> {
         batch.check()?;
-        let inner = self.inner.write();
-        let inner = inner.as_ref().ok_or(StoreError::Closed)?;
+        // Other writers wait from here, readers only while the batch goes in.
+        let _turn = self.writing.lock();
+        let inner = self.inner.read().clone().ok_or(StoreError::Closed)?;
         if let Some(reason) = self.commit.failed() {
             let path = self.path.clone();
             return Err(StoreError::Failed { path, reason });
@@ -202,7 +206,9 @@ impl Store for SledStore {
         }
         self.space.check(&self.path, batch.bytes())?;
         let sequence = self.commit.written() + 1;
-        let operations = self.operations(inner, &batch, sequence)?;
+        let operations = self.operations(&inner, &batch, sequence)?;
+        let open = self.inner.write();
+        let inner = open.as_ref().ok_or(StoreError::Closed)?;
         let applied = guarded(|| inner.db.apply_batch(operations));
         applied.map_err(|error| {
             // It may be there in part, and nothing of it may ever become durable: what was acknowledged before is
