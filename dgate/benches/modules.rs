@@ -155,6 +155,14 @@ fn slots(c: &mut Criterion) {
     let gateway = rt
         .block_on(DGate::builder().build())
         .expect("nothing is wrong in nothing");
+    let namespace = serde_json::from_str(r#"{ "name": "default" }"#).expect("a correct namespace");
+    gateway
+        .control()
+        .apply(
+            ChangeSet::put(Spec::Namespace(namespace)),
+            &Options::default(),
+        )
+        .expect("nothing is in its way");
     let mut n = 0;
     c.bench_function("revision/replaces a module", |b| {
         b.iter_batched(

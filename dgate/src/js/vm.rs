@@ -27,6 +27,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, Weak};
+use url::Url;
+
+/// The longest URL that is remembered, in bytes.
+const SHORT: usize = 1024;
 
 /// One run of a hook, as the Rust side sees it.
 pub(crate) struct Call {
@@ -130,6 +134,48 @@ pub(crate) enum Outcome {
     Bool(bool),
     Answer(Box<super::lib::fetch::Answer>),
     Fail(Fail),
+}
+
+impl Outcome {
+    /// As JavaScript has it; a failure is thrown.
+    fn value<'js>(self, ctx: &Ctx<'js>) -> Result<Value<'js>> {
+        match self {
+            Self::Fail(fail) => Err(ctx.throw(fail.value(ctx)?)),
+            Self::Undefined => Ok(Value::new_undefined(ctx.clone())),
+            Self::Null => Ok(Value::new_null(ctx.clone())),
+            Self::Bool(bool) => Ok(Value::new_bool(ctx.clone(), bool)),
+            Self::Bytes(bytes) => raw::bytes_array(ctx, bytes.into()).map(|a| a.into_value()),
+            Self::Buffer(bytes) => {
+                ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(|a| a.into_value())
+            }
+            Self::Text(text) => text.into_js(ctx),
+            Self::Json(bytes) => super::bridge::from_json(ctx, &bytes),
+            Self::Answer(answer) => answer.into_value(ctx),
+        }
+    }
+
+    /// A promise that is settled already.
+    pub(crate) fn settled<'js>(self, ctx: &Ctx<'js>) -> Result<Promise<'js>> {
+        let (promise, resolve, reject) = Promise::new(ctx)?;
+        settle(ctx, self.value(ctx), &resolve, &reject)?;
+        Ok(promise)
+    }
+}
+
+fn settle<'js>(
+    ctx: &Ctx<'js>,
+    value: Result<Value<'js>>,
+    resolve: &Function<'js>,
+    reject: &Function<'js>,
+) -> Result<()> {
+    match value {
+        Ok(value) => resolve.call((value,)),
+        Err(error) => match CaughtError::from_error(ctx, error) {
+            CaughtError::Exception(e) => reject.call((e.into_value(),)),
+            CaughtError::Value(v) => reject.call((v,)),
+            CaughtError::Error(error) => Err(error),
+        },
+    }
 }
 
 /// Why an operation fails.
@@ -356,6 +402,8 @@ pub(crate) struct Vm<'js> {
     /// Rejections that nothing handled.
     pub(crate) unhandled: RefCell<Vec<Rejection<'js>>>,
     next: Cell<u64>,
+    /// The URL that was parsed last, and its text: the modules of a slot often fetch the same one.
+    url: RefCell<Option<(Box<str>, Url)>>,
 }
 
 impl<'js> Vm<'js> {
@@ -372,6 +420,20 @@ impl<'js> Vm<'js> {
                 &format!("{what} works within a request only, not while the module is loaded"),
             )),
         }
+    }
+
+    /// The absolute URL in a text.
+    pub(crate) fn parse_url(&self, text: &str) -> std::result::Result<Url, url::ParseError> {
+        if let Some((known, url)) = &*self.url.borrow()
+            && **known == *text
+        {
+            return Ok(url.clone());
+        }
+        let url = Url::parse(text)?;
+        if text.len() <= SHORT {
+            self.url.replace(Some((text.into(), url.clone())));
+        }
+        Ok(url)
     }
 
     /// Starts an operation for the invocation that runs, and gives its number and its promise.
@@ -442,27 +504,8 @@ impl<'js> Vm<'js> {
         let Some(pending) = self.pending.borrow_mut().remove(&id) else {
             return Ok(());
         };
-        let value = match outcome {
-            Outcome::Fail(fail) => return pending.reject.call((fail.value(ctx)?,)),
-            Outcome::Undefined => Ok(Value::new_undefined(ctx.clone())),
-            Outcome::Null => Ok(Value::new_null(ctx.clone())),
-            Outcome::Bool(bool) => Ok(Value::new_bool(ctx.clone(), bool)),
-            Outcome::Bytes(bytes) => raw::bytes_array(ctx, bytes.into()).map(|a| a.into_value()),
-            Outcome::Buffer(bytes) => {
-                ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(|a| a.into_value())
-            }
-            Outcome::Text(text) => text.into_js(ctx),
-            Outcome::Json(bytes) => super::bridge::from_json(ctx, &bytes),
-            Outcome::Answer(answer) => answer.into_value(ctx),
-        };
-        match value {
-            Ok(value) => pending.resolve.call((value,)),
-            Err(error) => match CaughtError::from_error(ctx, error) {
-                CaughtError::Exception(e) => pending.reject.call((e.into_value(),)),
-                CaughtError::Value(v) => pending.reject.call((v,)),
-                CaughtError::Error(error) => Err(error),
-            },
-        }
+        let value = outcome.value(ctx);
+        settle(ctx, value, &pending.resolve, &pending.reject)
     }
 
     /// Rejects everything that an ended invocation still waits for, so that no promise of the module's globals

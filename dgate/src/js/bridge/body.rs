@@ -16,10 +16,12 @@ use parking_lot::Mutex;
 use rquickjs::class::Trace;
 use rquickjs::function::Func;
 use rquickjs::{
-    ArrayBuffer, Class, Coerced, Ctx, Exception, FromJs, IntoJs, JsLifetime, Object, Promise,
-    Result, String as JsString, Value,
+    Class, Coerced, Ctx, Exception, FromJs, JsLifetime, Object, Promise, Result,
+    String as JsString, Value,
 };
+use std::future::Future;
 use std::sync::Arc;
+use std::task::{self, Poll, Waker};
 
 /// A body that Rust streams; empty while an operation has it, and after it was read.
 pub(crate) type Shared = Arc<Mutex<Option<Body>>>;
@@ -243,16 +245,14 @@ impl<'js> BodyCell<'js> {
     /// `text()`, `json()`, `arrayBuffer()` and `bytes()`: a promise.
     pub(crate) fn read(&mut self, ctx: &Ctx<'js>, how: How) -> Result<Promise<'js>> {
         if !self.is_null() && (self.used(ctx)? || self.locked(ctx)?) {
-            return rejected(
-                ctx,
-                &Fail::type_error("the body has been read already, or is locked to a reader"),
-            );
+            let fail = Fail::type_error("the body has been read already, or is locked to a reader");
+            return Outcome::Fail(fail).settled(ctx);
         }
         match &mut self.source {
-            Source::None => resolved(ctx, how, Bytes::new()),
+            Source::None => outcome(how, Bytes::new()).settled(ctx),
             Source::Bytes(bytes) if self.stream.is_none() => {
                 self.used = true;
-                resolved(ctx, how, bytes.clone())
+                outcome(how, bytes.clone()).settled(ctx)
             }
             Source::Native(shared) => {
                 self.used = true;
@@ -261,7 +261,7 @@ impl<'js> BodyCell<'js> {
                 let call = vm.call(ctx, "reading a body")?;
                 let (limit, kept) = (call.module.limits.memory, self.kept.clone());
                 let owner = call.clone();
-                let work = async move {
+                let mut work = Box::pin(async move {
                     match collect(body, limit).await {
                         Ok(bytes) => {
                             if let Some(kept) = kept {
@@ -275,8 +275,15 @@ impl<'js> BodyCell<'js> {
                             Outcome::Fail(fail)
                         }
                     }
-                };
-                Ok(vm.start(ctx, &call, work)?.1)
+                });
+                // A small body is often there with its head. The invocation polls the rest again.
+                match work
+                    .as_mut()
+                    .poll(&mut task::Context::from_waker(Waker::noop()))
+                {
+                    Poll::Ready(outcome) => outcome.settled(ctx),
+                    Poll::Pending => Ok(vm.start(ctx, &call, work)?.1),
+                }
             }
             Source::Stream | Source::Bytes(_) => {
                 self.used = true;
@@ -461,31 +468,6 @@ fn outcome(how: How, bytes: Bytes) -> Outcome {
         How::Buffer => Outcome::Buffer(bytes),
         How::Bytes => Outcome::Bytes(bytes),
     }
-}
-
-fn resolved<'js>(ctx: &Ctx<'js>, how: How, bytes: Bytes) -> Result<Promise<'js>> {
-    let (promise, resolve, reject) = Promise::new(ctx)?;
-    let value = match outcome(how, bytes) {
-        Outcome::Text(text) => text.into_js(ctx),
-        Outcome::Json(bytes) => super::from_json(ctx, &bytes),
-        Outcome::Buffer(bytes) => {
-            ArrayBuffer::new(ctx.clone(), Vec::from(bytes)).map(ArrayBuffer::into_value)
-        }
-        Outcome::Bytes(bytes) => raw::bytes_array(ctx, bytes.into()).map(|a| a.into_value()),
-        _ => Ok(Value::new_undefined(ctx.clone())),
-    };
-    match value {
-        Ok(value) => resolve.call::<_, ()>((value,))?,
-        Err(rquickjs::Error::Exception) => reject.call::<_, ()>((ctx.catch(),))?,
-        Err(error) => return Err(error),
-    }
-    Ok(promise)
-}
-
-fn rejected<'js>(ctx: &Ctx<'js>, fail: &Fail) -> Result<Promise<'js>> {
-    let (promise, _, reject) = Promise::new(ctx)?;
-    reject.call::<_, ()>((fail.value(ctx)?,))?;
-    Ok(promise)
 }
 
 pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {

@@ -493,7 +493,8 @@ fn method<'js>(ctx: &Ctx<'js>, value: &Value<'js>) -> Result<Method> {
 
 /// An absolute URL without credentials.
 fn parse(ctx: &Ctx<'_>, url: &str) -> Result<Url> {
-    let parsed = Url::parse(url)
+    let parsed = vm(ctx)?
+        .parse_url(url)
         .map_err(|e| Exception::throw_type(ctx, &format!("{url:?} is no absolute URL: {e}")))?;
     if !parsed.username().is_empty() || parsed.password().is_some() {
         return Err(Exception::throw_type(

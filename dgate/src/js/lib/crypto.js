@@ -315,6 +315,7 @@ for (const type of [Crypto, SubtleCrypto, CryptoKey]) {
   for (const name of Object.getOwnPropertyNames(type.prototype))
     if (name !== "constructor") Object.defineProperty(type.prototype, name, { enumerable: true });
   Object.defineProperty(type.prototype, Symbol.toStringTag, { value: type.name, configurable: true });
-  Object.defineProperty(globalThis, type.name, { value: type, writable: true, configurable: true });
 }
-Object.defineProperty(globalThis, "crypto", { value: Object.create(Crypto.prototype), enumerable: true, writable: true, configurable: true });
+
+export const crypto = Object.create(Crypto.prototype);
+export { Crypto, CryptoKey, SubtleCrypto };

@@ -12,9 +12,10 @@ mod state;
 mod web;
 
 use super::raw::{self, Bytecode};
+use rquickjs::function::Func;
 use rquickjs::loader::{ImportAttributes, Loader, Resolver};
 use rquickjs::module::Declared;
-use rquickjs::{CaughtError, Context, Ctx, Module, Object, Result, Runtime};
+use rquickjs::{CaughtError, Context, Ctx, Error, Module, Object, Result, Runtime, Value};
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
@@ -151,8 +152,20 @@ impl Loader for BySource {
     }
 }
 
+/// The exports of one of ours, which is loaded now.
+fn load<'js>(ctx: Ctx<'js>, name: String) -> Result<Object<'js>> {
+    let code = code(&name).ok_or_else(|| Error::new_loading(&name))?;
+    let (module, evaluated) = raw::load(&ctx, code)?.eval()?;
+    match evaluated.result::<Value>() {
+        Some(result) => result.and_then(|_| module.namespace()),
+        // None of ours waits at its top level.
+        None => Err(Error::new_loading(&name)),
+    }
+}
+
 /// Defines native classes, and native functions on `native`.
 pub(super) fn install<'js>(ctx: &Ctx<'js>, native: &Object<'js>) -> Result<()> {
+    native.set("load", Func::from(load))?;
     host::install(ctx, native)?;
     fetch::install(ctx, native)?;
     cache::install(ctx, native)?;

@@ -1,7 +1,7 @@
 import native from "dgate:native";
 import "dgate:timers";
+import { later } from "dgate:idl";
 import { isDisturbed, isLocked, readAll, streamFrom } from "dgate:web";
-import "dgate:webcrypto";
 
 const { Headers, ReadableStream, Request, Response, URL, URLSearchParams } = globalThis;
 
@@ -21,6 +21,9 @@ methods(Headers.prototype, {
   },
 });
 Object.defineProperty(Headers.prototype, Symbol.iterator, { value: Headers.prototype.entries, writable: true, configurable: true });
+
+later("dgate:webcrypto", ["crypto"], true);
+later("dgate:webcrypto", ["Crypto", "CryptoKey", "SubtleCrypto"], false);
 
 methods(globalThis, {
   fetch(input, init) {

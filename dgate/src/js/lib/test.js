@@ -1,5 +1,7 @@
 import native from "dgate:native";
-import { inspect } from "dgate:console";
+import { load } from "dgate:idl";
+
+const { inspect } = load("dgate:console");
 
 // ---- tests ----
 

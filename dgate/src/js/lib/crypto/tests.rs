@@ -31,7 +31,7 @@ fn run(source: &str) -> String {
         super::install(&ctx, &native).unwrap();
         ctx.globals().set("__native", native).unwrap();
         let source = format!(
-            "import 'dgate:webcrypto';\nimport * as c from 'dgate/crypto';\n{PRELUDE}{}{source}",
+            "import * as web from 'dgate:webcrypto';\nObject.assign(globalThis, web);\nimport * as c from 'dgate/crypto';\n{PRELUDE}{}{source}",
             vectors()
         );
         let module = Module::evaluate(ctx.clone(), "test", source);

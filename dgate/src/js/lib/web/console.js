@@ -1,4 +1,6 @@
+import { AbortSignal, Event } from "dgate:events";
 import native from "dgate:native";
+import { URL, URLSearchParams } from "dgate:url";
 
 const { log, peek } = native;
 const { getOwnPropertyDescriptor: own, getPrototypeOf } = Object;
@@ -397,6 +399,8 @@ export const console = {
   clear() {},
 };
 
-for (const [name, value] of Object.entries({ console, reportError })) {
-  Object.defineProperty(globalThis, name, { value, writable: true, enumerable: name !== "console", configurable: true });
-}
+inspectable(URL, ({ href, origin, protocol, username, password, host, hostname, port, pathname, search, searchParams, hash }) =>
+  ({ href, origin, protocol, username, password, host, hostname, port, pathname, search, searchParams, hash }));
+inspectable(URLSearchParams, (params) => `URLSearchParams { ${[...params].map((pair) => pair.map((text) => inspect(text)).join(" => ")).join(", ")} }`);
+inspectable(AbortSignal, ({ aborted, reason }) => (aborted ? { aborted, reason } : { aborted }));
+inspectable(Event, ({ type, defaultPrevented, cancelable, timeStamp }) => ({ type, defaultPrevented, cancelable, timeStamp }));

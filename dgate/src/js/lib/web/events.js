@@ -1,5 +1,4 @@
-import { define, dictionary, enforceRange, isObject, need } from "dgate:idl";
-import { reportError } from "dgate:console";
+import { define, dictionary, enforceRange, isObject, load, need } from "dgate:idl";
 
 const { setTimeout } = globalThis;
 const ILLEGAL = {};
@@ -143,7 +142,7 @@ export class EventTarget {
           handle.call(callback, event);
         }
       } catch (error) {
-        reportError(error);
+        load("dgate:console").reportError(error);
       }
       s.passive = false;
       if (s.stopNow) break;
@@ -235,7 +234,7 @@ export class AbortSignal extends EventTarget {
       try {
         step(this.#reason);
       } catch (error) {
-        reportError(error);
+        load("dgate:console").reportError(error);
       }
     }
     if (hasListeners(this, "abort")) dispatch(this, new Event("abort"), true);

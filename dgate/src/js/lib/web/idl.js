@@ -1,3 +1,5 @@
+import native from "dgate:native";
+
 const { defineProperty } = Object;
 const platform = new WeakSet();
 
@@ -27,6 +29,21 @@ export function define(...classes) {
   for (const constructor of classes) {
     tag(constructor);
     defineProperty(globalThis, constructor.name, { value: constructor, writable: true, configurable: true });
+  }
+}
+
+const loaded = { __proto__: null };
+export const load = (module) => (loaded[module] ??= native.load(module));
+
+// Globals of a module that is loaded when the first of them is asked for: most slots need none, and hold none.
+export function later(module, names, enumerable) {
+  for (const name of names) {
+    defineProperty(globalThis, name, {
+      get: () => load(module)[name],
+      set: (value) => void defineProperty(globalThis, name, { value, writable: true, enumerable, configurable: true }),
+      enumerable,
+      configurable: true,
+    });
   }
 }
 

@@ -1,8 +1,8 @@
 //! The web-standard globals that need no I/O: the modules below `dgate:web` and their natives.
 //!
 //! [`MODULES`] is what the engine compiles once and loads in each slot; importing `dgate:web` defines the globals.
-//! They find at load: `native.log(level, text)`, `native.mapStack(text)` if errors shall show mapped positions, and
-//! `setTimeout` on `globalThis`.
+//! They find at load: `native.load(name)`, which loads one of them and gives its exports, `native.log(level, text)`,
+//! `native.mapStack(text)` if errors shall show mapped positions, and `setTimeout` on `globalThis`.
 
 mod encoding;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use rquickjs::{
     Context, Ctx, Error, Function, Module, Object, Result, Runtime,
+    function::Func,
     loader::{Loader, Resolver},
     module::Declared,
 };
@@ -82,6 +83,11 @@ impl Loader for Sources {
     }
 }
 
+fn load<'js>(ctx: Ctx<'js>, name: String) -> Result<Object<'js>> {
+    let (module, _) = Sources.load(&ctx, &name, None)?.eval()?;
+    module.namespace()
+}
+
 #[test]
 fn web_globals_behave_as_their_standards_say() {
     let runtime = Runtime::new().unwrap();
@@ -96,6 +102,7 @@ fn web_globals_behave_as_their_standards_say() {
             .eval("(level, text) => void logged.push([level, text])")
             .unwrap();
         native.set("log", log).unwrap();
+        native.set("load", Func::from(load)).unwrap();
         ctx.eval::<(), _>(format!("{{ {TIMERS} }}")).unwrap();
         let promise = Module::evaluate(ctx.clone(), "runner", RUNNER).unwrap();
         let timer: Function = ctx.globals().get("runTimer").unwrap();

@@ -250,4 +250,5 @@ export const cases = {
 
   // Globals
   globals_self_navigator: [() => [self === globalThis, typeof navigator.userAgent, typeof reportError], [true, "string", "function"]],
+  globals_that_load_late_are_one_object_and_may_be_replaced: [() => { const own = console, same = own === console && own === self.console; console = 1; const other = console; console = own; return ["console" in globalThis, same, typeof own.log, other, console === own, Object.keys(globalThis).includes("console")]; }, [true, true, "function", 1, true, false]],
 };
