@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Somebody who sends requests.
 #[non_exhaustive]
@@ -135,6 +136,9 @@ impl Handle {
 #[derive(Default)]
 pub struct Consumers {
     all: Vec<Consumer>,
+    /// What exchanges note of each, at its place in `all`.
+    identities: Vec<Arc<Identity>>,
+    names: HashMap<String, usize>,
     /// Which credential of which consumer.
     found: HashMap<Handle, (usize, usize)>,
 }
@@ -155,6 +159,7 @@ pub struct Found<'a> {
     pub consumer: &'a Consumer,
     /// The credential.
     pub credential: &'a Credential,
+    identity: &'a Arc<Identity>,
 }
 
 /// Two credentials that a request could not tell apart.
@@ -197,11 +202,23 @@ impl Consumers {
                 }
             }
         }
-        if duplicates.is_empty() {
-            Ok(Self { all, found })
-        } else {
-            Err(duplicates)
+        if !duplicates.is_empty() {
+            return Err(duplicates);
         }
+        let identity = |consumer: &Consumer| {
+            Arc::new(Identity {
+                name: consumer.name.clone(),
+                groups: consumer.groups.clone(),
+                metadata: consumer.metadata.clone(),
+            })
+        };
+        let names = all.iter().enumerate();
+        Ok(Self {
+            identities: all.iter().map(identity).collect(),
+            names: names.map(|(at, c)| (c.name.clone(), at)).collect(),
+            all,
+            found,
+        })
     }
 
     /// Whether there is none.
@@ -215,11 +232,17 @@ impl Consumers {
         Some(Found {
             consumer,
             credential: consumer.credentials.get(at)?,
+            identity: self.identities.get(who)?,
         })
     }
 
+    /// The consumer of this name, as exchanges note it.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Identity>> {
+        self.identities.get(*self.names.get(name)?)
+    }
+
     /// The consumer with this API key.
-    pub fn by_key(&self, key: &str) -> Option<Found<'_>> {
+    pub fn by_key(&self, key: impl AsRef<[u8]>) -> Option<Found<'_>> {
         self.find(&Handle::Key(sha256(key)))
     }
 
@@ -248,12 +271,8 @@ impl Consumers {
 
 impl Found<'_> {
     /// What the exchange notes of it.
-    pub fn identity(&self) -> Identity {
-        Identity {
-            name: self.consumer.name.clone(),
-            groups: self.consumer.groups.clone(),
-            metadata: self.consumer.metadata.clone(),
-        }
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.clone()
     }
 
     /// What tells the credential from the consumer's others and gives nothing of it away: the user name, the key of
@@ -271,7 +290,7 @@ impl Found<'_> {
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+fn sha256(text: impl AsRef<[u8]>) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
@@ -296,6 +315,8 @@ mod tests {
             assert!(all.by_password(name, password).is_none());
         }
         assert!(all.by_issuer("bob").is_none());
+        assert_eq!(all.by_name("bob").unwrap().name, "bob");
+        assert!(all.by_name("k1").is_none());
     }
 
     #[test]

@@ -76,6 +76,8 @@ macro_rules! kinds {
 kinds! {
     /// Malformed or ambiguous HTTP (RFC 9112).
     BadRequest = 400 "bad_request" Client "The request is malformed";
+    /// The request shows no credentials, or wrong ones; `WWW-Authenticate` says which it takes (RFC 9110 §15.5.2).
+    Unauthorized = 401 "unauthorized" Client "The request is not authenticated";
     /// The client may not have this.
     Forbidden = 403 "forbidden" Client "The request is not allowed";
     /// No domain, namespace or route takes the request.
