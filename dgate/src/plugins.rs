@@ -4,6 +4,7 @@ use dgate_core::Registry;
 use dgate_plugin_concurrency_limit::ConcurrencyLimitLayer;
 use dgate_plugin_cors::CorsLayer;
 use dgate_plugin_ip_restriction::IpRestrictionLayer;
+use dgate_plugin_jwt::Jwt;
 use dgate_plugin_mock::Mock;
 use dgate_plugin_rate_limit::RateLimitLayer;
 use dgate_plugin_redirect::Redirect;
@@ -19,6 +20,7 @@ pub(crate) fn register(registry: &mut Registry) {
         .add::<RequestId>()
         // Who may come in. Authentication (`key-auth`, `basic-auth`, `jwt`, `acl`) has its place here.
         .add::<IpRestrictionLayer>()
+        .add::<Jwt>()
         .add::<CorsLayer>()
         // How much.
         .add::<RateLimitLayer>()

@@ -116,6 +116,8 @@ kinds! {
     UpstreamProtocol = 502 "upstream_protocol" Upstream "The upstream sent an invalid answer";
     /// All permits and queue places are taken.
     Overloaded = 503 "overloaded" Gateway "The gateway is overloaded";
+    /// Credentials cannot be checked now: those who know whether they are right cannot be asked.
+    AuthUnavailable = 503 "auth_unavailable" Gateway "Credentials cannot be checked at the moment";
     /// The circuit breaker is open.
     CircuitOpen = 503 "circuit_open" Upstream "The circuit breaker is open";
     /// The service has no endpoint that could take the request.
