@@ -206,10 +206,7 @@ pub(crate) fn key_of(credential: &JwtCredential) -> Result<Key, FieldError> {
             return wrong("secret", detail);
         }
         (true, None, None) => {
-            return Err(FieldError::new(
-                "",
-                format!("{algorithm} needs a `secret`"),
-            ));
+            return Err(FieldError::new("", format!("{algorithm} needs a `secret`")));
         }
         (false, None, None) => {
             let detail = format!("{algorithm} needs a `public_key`");

@@ -335,8 +335,9 @@ impl From<Refused> for Error {
                 let challenge = HeaderValue::try_from(challenge).unwrap_or(CHALLENGE);
                 refusal(&challenge).with_detail(text)
             }
-            Refused::Unavailable => Self::new(ErrorKind::AuthUnavailable)
-                .with_header(header::RETRY_AFTER, RETRY_AFTER),
+            Refused::Unavailable => {
+                Self::new(ErrorKind::AuthUnavailable).with_header(header::RETRY_AFTER, RETRY_AFTER)
+            }
         }
     }
 }
