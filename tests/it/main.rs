@@ -15,6 +15,7 @@ mod forwarding;
 mod hooks;
 mod http2;
 mod js;
+mod jwt;
 mod layers;
 mod limits;
 mod logs;

@@ -1,4 +1,4 @@
-//! What is wrong with the texts of a resource and no schema can say: paths, hosts, conditions, methods, URLs, keys. They are
+//! What is wrong with the texts of a resource and no schema can say: paths, hosts, conditions, methods, URLs. They are
 //! looked at in the tree, so that what is wrong with them is told with everything else that is.
 
 use super::pattern::host::DomainPattern;
@@ -31,8 +31,6 @@ pub(super) fn texts(kind: Kind, node: &Node, prefix: &str) -> Vec<Diagnostic> {
             check.urls();
             check.each("/retry/methods", |text| method(text).err());
         }
-        #[cfg(feature = "plugins")]
-        Kind::Consumer => check.keys_of_tokens(),
         _ => {}
     }
     check.found
@@ -126,18 +124,6 @@ impl<'a> Check<'a> {
         }
         if let Some(detail) = mismatch {
             self.wrong("/protocol", detail);
-        }
-    }
-
-    /// What the plugin `jwt` could not verify a token with.
-    #[cfg(feature = "plugins")]
-    fn keys_of_tokens(&mut self) {
-        for (at, item) in self.items("/credentials").iter().enumerate() {
-            let credential = item.get("jwt").map(Node::to_json);
-            let credential = credential.and_then(|json| serde_json::from_value(json).ok());
-            if let Some(Err(error)) = credential.as_ref().map(dgate_plugin_jwt::check) {
-                self.wrong(&format!("/credentials/{at}/jwt{}", error.pointer()), error);
-            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! A consumer: who sends requests, by what they prove it, and what they belong to.
 
 use super::{default_namespace, is_default};
+use crate::config::{Diagnostic, Node};
 use dgate_core::consumer::Credential;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,29 @@ pub struct Consumer {
     /// Free words for lists and modules.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: Vec<String>,
+}
+
+impl Consumer {
+    /// What is wrong with credentials and no schema can say.
+    pub(super) fn check(&self, node: &Node, prefix: &str) -> Vec<Diagnostic> {
+        #[allow(unused_mut, reason = "without the plugins nobody knows")]
+        let mut found = Vec::new();
+        #[cfg(feature = "plugins")]
+        for (at, credential) in self.credentials.iter().flatten().enumerate() {
+            if let Credential::Jwt(jwt) = credential
+                && let Err(error) = dgate_plugin_jwt::check(jwt)
+            {
+                let pointer = format!("/credentials/{at}/jwt{}", error.pointer());
+                found.push(Diagnostic {
+                    pointer: format!("{prefix}{pointer}"),
+                    ..node.diagnose(&pointer, error.to_string())
+                });
+            }
+        }
+        #[cfg(not(feature = "plugins"))]
+        let _ = (node, prefix);
+        found
+    }
 }
 
 impl fmt::Debug for Consumer {

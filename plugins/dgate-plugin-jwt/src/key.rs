@@ -23,7 +23,7 @@ pub(crate) struct Key {
 }
 
 enum Kind {
-    Secret(hmac::Key),
+    Secret(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -61,7 +61,7 @@ impl Key {
         if secret.len() < least {
             return Err(KeyError::ShortSecret(secret.len(), algorithm, least));
         }
-        let key = hmac::Key::new(method, secret);
+        let key = Box::new(hmac::Key::new(method, secret));
         Ok(Self::new(algorithm, Kind::Secret(key)))
     }
 
