@@ -82,7 +82,7 @@ pub struct JwtCredential {
     /// `HS256`, `RS256`, `ES256` and so on (RFC 7518). Default `HS256`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// The shared secret, for `HS…`.
+    /// The shared secret, for `HS…`: as long as the hash or longer, 32 bytes for `HS256` (RFC 7518 §3.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// The public key in PEM, for all others.

@@ -177,9 +177,12 @@ pub(crate) fn algorithm_of(credential: &JwtCredential) -> Option<Algorithm> {
 /// What is wrong, with a pointer to the field of the credential; secrets are not told.
 pub(crate) fn key_of(credential: &JwtCredential) -> Result<Key, FieldError> {
     let wrong = |field: &str, detail: String| Err(FieldError::new(format!("/{field}"), detail));
-    if credential.key.is_empty() {
-        let detail = "the claim of a token that names this key cannot be empty";
-        return wrong("key", detail.to_owned());
+    // It is told to upstreams in a header.
+    if credential.key.is_empty() || credential.key.contains(|c: char| c.is_control()) {
+        return wrong(
+            "key",
+            "expected a text without control characters".to_owned(),
+        );
     }
     let Some(algorithm) = algorithm_of(credential) else {
         let all = Algorithm::ALL.map(Algorithm::as_str).join(", ");

@@ -20,6 +20,8 @@ use tokio::time::Instant;
 const APART: Duration = Duration::from_secs(2);
 /// How long a fetch may take, and so how long a request waits for one.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long at least a failed fetch says that the issuer is away: longer than the next one may take.
+const AWAY: Duration = Duration::from_secs(10);
 /// A set of a hundred keys of RSA is 100 KiB.
 const MAX_SIZE: usize = 512 * 1024;
 
@@ -48,9 +50,13 @@ struct Shared {
     ended: watch::Sender<()>,
 }
 
+#[derive(Clone)]
 struct Known {
-    keys: KeySet,
+    keys: Arc<KeySet>,
+    /// When they were fetched.
     since: Instant,
+    /// When a later fetch failed last.
+    failed: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -103,10 +109,14 @@ impl Remote {
         if let Some(known) = &*shared.known.load() {
             let age = known.since.elapsed();
             if age >= shared.refresh {
-                drop(shared.fetch());
+                shared.refresh();
             }
-            // A key that was taken back is refused after twice the time, however few requests there are.
-            if age < 2 * shared.refresh {
+            // A key that was taken back is refused after twice the time, however few requests there are. But while the
+            // issuer is away nobody waits for it again and again.
+            let away = known
+                .failed
+                .is_some_and(|at| at.elapsed() < shared.refresh.max(AWAY));
+            if age < 2 * shared.refresh || away {
                 match known.keys.find(kid, algorithm) {
                     Found::Key(key) => return Ok(key.clone()),
                     Found::Unfit => return Err(NoKey::Rejected(Rejected::Key)),
@@ -138,10 +148,20 @@ impl Drop for Remote {
 }
 
 impl Shared {
-    /// Begins a fetch unless one is under way; `None` when it is too early for another. A task of its own, since whoever
-    /// asked first may go away while others wait.
+    /// Begins a fetch that nobody waits for. Whoever finds the lock taken leaves it to whoever has it.
+    fn refresh(self: &Arc<Self>) {
+        if let Some(mut flight) = self.flight.try_lock() {
+            drop(self.begin(&mut flight));
+        }
+    }
+
+    /// Begins a fetch unless one is under way; `None` when it is too early for another.
     fn fetch(self: &Arc<Self>) -> Option<watch::Receiver<()>> {
-        let mut flight = self.flight.lock();
+        self.begin(&mut self.flight.lock())
+    }
+
+    /// A fetch is a task of its own, since whoever asked first may go away while others wait.
+    fn begin(self: &Arc<Self>, flight: &mut Flight) -> Option<watch::Receiver<()>> {
         if flight.task.as_ref().is_some_and(|task| !task.is_finished()) {
             return Some(self.ended.subscribe());
         }
@@ -154,14 +174,24 @@ impl Shared {
         let task = tokio::spawn(async move {
             let asked = tokio::time::timeout(TIMEOUT, shared.ask()).await;
             let jwks_uri = &*shared.name;
-            match asked.unwrap_or_else(|_| Err("it took longer than 5 s".to_owned())) {
+            let asked = asked.unwrap_or_else(|_| Err("it took longer than 5 s".to_owned()));
+            match asked {
                 Ok(keys) => {
                     tracing::debug!(jwks_uri, keys = keys.len(), "fetched a key set");
-                    let since = Instant::now();
-                    shared.known.store(Some(Arc::new(Known { keys, since })));
+                    let known = Known {
+                        keys: Arc::new(keys),
+                        since: Instant::now(),
+                        failed: None,
+                    };
+                    shared.known.store(Some(Arc::new(known)));
                 }
                 Err(error) => {
                     tracing::warn!(jwks_uri, error, "a key set cannot be fetched");
+                    let old = shared.known.load_full();
+                    if let Some(mut known) = old.map(Arc::unwrap_or_clone) {
+                        known.failed = Some(Instant::now());
+                        shared.known.store(Some(Arc::new(known)));
+                    }
                 }
             }
             // Under the lock: whoever saw the task waits for this.

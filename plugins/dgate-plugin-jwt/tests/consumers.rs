@@ -322,7 +322,12 @@ fn credentials_are_looked_at_before_they_are_taken() {
         (
             json!({"key": "", "secret": long}),
             Some("/key"),
-            "cannot be empty",
+            "a text without control",
+        ),
+        (
+            json!({"key": "a\nb", "secret": long}),
+            Some("/key"),
+            "a text without control",
         ),
         (
             json!({"key": "k", "secret": "hush"}),
