@@ -2,6 +2,7 @@
 
 use dgate_core::Registry;
 use dgate_plugin_acl::AclLayer;
+use dgate_plugin_basic_auth::BasicAuthLayer;
 use dgate_plugin_concurrency_limit::ConcurrencyLimitLayer;
 use dgate_plugin_cors::CorsLayer;
 use dgate_plugin_ip_restriction::IpRestrictionLayer;
@@ -22,6 +23,7 @@ pub(crate) fn register(registry: &mut Registry) {
         // Who may come in.
         .add::<IpRestrictionLayer>()
         .add::<KeyAuthLayer>()
+        .add::<BasicAuthLayer>()
         .add::<AclLayer>()
         .add::<CorsLayer>()
         // How much.

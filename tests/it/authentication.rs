@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test the panic is the report")]
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dgate::consumer::Credential;
+use dgate::resource::{Key, Kind, Spec};
 use dgate_tests::client::{DEADLINE, Reply, ask, get, poll_until};
 use dgate_tests::gateway::{TestGateway, call, proxy_to};
 use dgate_tests::process::Process;
@@ -271,4 +275,162 @@ async fn the_anonymous_consumer_has_to_exist() {
     let answer = gateway.admin("POST", "/api/v1/apply", Some(bundle)).await;
     assert_eq!(answer.status, 422, "{}", answer.text());
     assert_eq!(get(gateway.addr(), "/").await.status, 200);
+}
+
+fn basic(user: &str, password: &str) -> String {
+    let text = STANDARD.encode(format!("{user}:{password}"));
+    format!("Basic {text}")
+}
+
+#[tokio::test]
+async fn passwords_are_hashed_when_they_are_written_and_verified_when_shown() {
+    let upstream = TestUpstream::echo();
+    let mut bundle = site(&upstream, json!([{"name": "basic-auth"}]));
+    let user = |password: &str| json!([{"basic": {"username": "ann", "password": password}}]);
+    bundle["consumers"][0]["credentials"] = user("pa:ss");
+    let gateway = TestGateway::start(bundle);
+    let status = async |user: &str, password: &str| {
+        let value = basic(user, password);
+        with(gateway.addr(), "/", &[("Authorization", &value)])
+            .await
+            .status
+    };
+    // Twice: the second time it is known.
+    assert_eq!(
+        [status("ann", "pa:ss").await, status("ann", "pa:ss").await],
+        [200, 200]
+    );
+    assert_eq!(
+        [status("ann", "wrong").await, status("eve", "pa:ss").await],
+        [401, 401]
+    );
+    let seen = &upstream.requests()[1];
+    assert_eq!(seen.header("x-credential-identifier"), Some("ann"));
+    assert_eq!(seen.header("authorization"), None);
+    let refused = get(gateway.addr(), "/").await;
+    let challenge = refused.header("www-authenticate").unwrap();
+    assert!(
+        challenge.starts_with("Basic realm=\"dgate\""),
+        "{challenge}"
+    );
+
+    // The hash alone is kept; the same password again is no change.
+    let path = "/api/v1/consumer/default/ann";
+    let hash = || {
+        let state = gateway.gateway().control().state();
+        let key = Key::new(Kind::Consumer, "default", "ann");
+        let Spec::Consumer(consumer) = &state.get(&key).unwrap().spec else {
+            panic!("no consumer");
+        };
+        match &consumer.credentials.as_ref().unwrap()[0] {
+            Credential::Basic(basic) if basic.password.is_none() => {
+                basic.password_hash.clone().unwrap()
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = hash();
+    assert!(first.starts_with("$argon2id$"), "{first}");
+    let put = async |credentials: Value| {
+        let consumer = json!({"credentials": credentials, "groups": ["staff"]});
+        gateway.admin("PUT", path, Some(consumer)).await
+    };
+    let revision = put(user("pa:ss")).await.json()["revision"].clone();
+    assert_eq!(put(user("pa:ss")).await.json()["revision"], revision);
+    assert_eq!(hash(), first);
+    assert_eq!(status("ann", "pa:ss").await, 200);
+
+    // Another one is in force at once, though the old one was known.
+    assert_eq!(put(user("new")).await.status, 200);
+    assert_eq!(
+        [status("ann", "pa:ss").await, status("ann", "new").await],
+        [401, 200]
+    );
+    assert_ne!(hash(), first);
+    let bcrypt = "$2b$04$abcdefghijklmnopqrstuujydOTSfIH/d5oUHpsygqV5X9xJLQc6e";
+    assert_eq!(
+        put(json!([{"basic": {"username": "ann", "password_hash": bcrypt}}]))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        [
+            status("ann", "new").await,
+            status("ann", "correct horse").await
+        ],
+        [401, 200]
+    );
+
+    for (wrong, at) in [
+        (json!({"username": "ann"}), "/credentials/0/basic"),
+        (
+            json!({"username": "ann", "password": "hush", "password_hash": bcrypt}),
+            "/credentials/0/basic",
+        ),
+        (
+            json!({"username": "ann", "password_hash": "hush"}),
+            "/credentials/0/basic/password_hash",
+        ),
+        (
+            json!({"username": "a:nn", "password": "hush"}),
+            "/credentials/0/basic/username",
+        ),
+    ] {
+        let answer = put(json!([{"basic": wrong}])).await;
+        assert_eq!(answer.status, 422, "{wrong}");
+        assert!(!answer.text().contains("hush"), "{}", answer.text());
+        assert_eq!(
+            answer.json()["errors"][0]["pointer"],
+            at,
+            "{}",
+            answer.text()
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_two_that_let_anonymous_requests_pass_one_is_enough() {
+    let upstream = TestUpstream::echo();
+    let lax = json!({"anonymous": "guest"});
+    let plugins = json!([
+        {"name": "key-auth", "config": lax},
+        {"name": "basic-auth", "config": lax},
+        {"name": "acl", "config": {"deny": ["guests"]}},
+    ]);
+    let mut bundle = site(&upstream, plugins);
+    bundle["consumers"][1]["credentials"] =
+        json!([{"basic": {"username": "bob", "password": "pass"}}]);
+    let gateway = TestGateway::start(bundle);
+    let (bob, wrong) = (basic("bob", "pass"), basic("bob", "no"));
+    for (headers, expected) in [
+        (&[][..], Err(403)),
+        (&[("apikey", "key-of-ann")], Ok("ann")),
+        (&[("authorization", &*bob)], Ok("bob")),
+        // Both are right: the first stays.
+        (
+            &[("apikey", "key-of-ann"), ("authorization", &*bob)],
+            Ok("ann"),
+        ),
+        (
+            &[("apikey", "key-of-ann"), ("authorization", &*wrong)],
+            Err(401),
+        ),
+        (
+            &[("apikey", "nonsense"), ("authorization", &*bob)],
+            Err(401),
+        ),
+    ] {
+        let answer = with(gateway.addr(), "/", headers).await;
+        let requests = upstream.requests();
+        let found = match answer.status {
+            200 => Ok(requests
+                .last()
+                .unwrap()
+                .header("x-consumer-username")
+                .unwrap()),
+            status => Err(status),
+        };
+        assert_eq!(found, expected, "{headers:?}");
+    }
 }
