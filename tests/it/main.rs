@@ -3,6 +3,7 @@
 
 mod admin;
 mod ambiguous;
+mod authentication;
 mod builder;
 mod cli;
 mod config;

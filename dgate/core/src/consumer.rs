@@ -50,16 +50,27 @@ pub enum Credential {
     Hmac(HmacCredential),
 }
 
-/// A user name with its password.
+/// A user name with its password, or with what that was hashed to.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BasicCredential {
-    /// The name; no colon in it.
-    #[schemars(regex(pattern = "^[^:]+$"))]
+    /// The name; without colons and control characters.
+    #[schemars(regex(pattern = r"^[^:\x00-\x1f\x7f]+$"))]
     pub username: String,
-    /// The password.
-    pub password: String,
+    /// The password. It is hashed with argon2id when it is written, and only the hash is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub password: Option<String>,
+    /// In its place the hash of the password: argon2 as a PHC string (`$argon2id$v=19$m=19456,t=2,p=1$…`), or bcrypt
+    /// (`$2b$12$…`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Costs are bounded too: 1 GB of memory and 99 rounds of argon2, 2^15 rounds of bcrypt.
+    #[schemars(extend(
+        "pattern" = r"^(\$argon2(id|i|d)\$v=19\$m=[1-9][0-9]{0,5},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}|\$2[abxy]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53})$",
+        "x-expect" = "a hash of argon2 (`$argon2id$v=19$m=…,t=…,p=…$…$…`) or bcrypt (`$2b$12$…`)"
+    ))]
+    pub password_hash: Option<String>,
 }
 
 impl BasicCredential {
@@ -67,7 +78,17 @@ impl BasicCredential {
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             username: username.into(),
-            password: password.into(),
+            password: Some(password.into()),
+            password_hash: None,
+        }
+    }
+
+    /// A name with the hash of its password.
+    pub fn hashed(username: impl Into<String>, password_hash: impl Into<String>) -> Self {
+        Self {
+            username: username.into(),
+            password: None,
+            password_hash: Some(password_hash.into()),
         }
     }
 }
@@ -141,6 +162,7 @@ pub struct Consumers {
     names: HashMap<String, usize>,
     /// Which credential of which consumer.
     found: HashMap<Handle, (usize, usize)>,
+    any_password: Option<(usize, usize)>,
 }
 
 impl fmt::Debug for Consumers {
@@ -184,8 +206,12 @@ impl Consumers {
     pub fn new(all: Vec<Consumer>) -> Result<Self, Vec<Duplicate>> {
         let mut found = HashMap::new();
         let mut duplicates = Vec::new();
+        let mut any_password = None;
         for (who, consumer) in all.iter().enumerate() {
             for (at, credential) in consumer.credentials.iter().enumerate() {
+                if matches!(credential, Credential::Basic(_)) {
+                    any_password = any_password.or(Some((who, at)));
+                }
                 if let Some((first, _)) = found.insert(Handle::of(credential), (who, at)) {
                     let first: &Consumer = &all[first];
                     duplicates.push(Duplicate {
@@ -218,6 +244,7 @@ impl Consumers {
             names: names.map(|(at, c)| (c.name.clone(), at)).collect(),
             all,
             found,
+            any_password,
         })
     }
 
@@ -246,16 +273,19 @@ impl Consumers {
         self.find(&Handle::Key(sha256(key)))
     }
 
-    /// The consumer with this user name and password.
-    pub fn by_password(&self, username: &str, password: &str) -> Option<Found<'_>> {
-        let found = self.find(&Handle::Username(username.to_owned()));
-        let known = found.map_or("", |found| match found.credential {
-            Credential::Basic(basic) => &basic.password,
-            _ => "",
-        });
-        // As long for a name that is not there.
-        let same = sha256(known) == sha256(password);
-        found.filter(|_| same)
+    /// The consumer with this user name, whose password is yet to be verified.
+    pub fn by_username(&self, username: &str) -> Option<Found<'_>> {
+        self.find(&Handle::Username(username.to_owned()))
+    }
+
+    /// A user name with its password, of whomever: verified in the place of names that are not there, so that both
+    /// take the same time.
+    pub fn any_password(&self) -> Option<&BasicCredential> {
+        let (who, at) = self.any_password?;
+        match self.all.get(who)?.credentials.get(at)? {
+            Credential::Basic(basic) => Some(basic),
+            _ => None,
+        }
     }
 
     /// The consumer whose tokens say this in `iss`, or in the claim that takes its place.
@@ -310,10 +340,9 @@ mod tests {
         let all = Consumers::new(vec![alice, bob]).unwrap();
         assert_eq!(all.by_key("k2").unwrap().consumer.name, "alice");
         assert!(all.by_key("k3").is_none() && all.by_key("bob").is_none());
-        assert_eq!(all.by_password("bob", "pass").unwrap().consumer.name, "bob");
-        for (name, password) in [("bob", "wrong"), ("bob", ""), ("alice", "k1"), ("eve", "")] {
-            assert!(all.by_password(name, password).is_none());
-        }
+        assert_eq!(all.by_username("bob").unwrap().consumer.name, "bob");
+        assert!(all.by_username("alice").is_none() && all.by_username("k1").is_none());
+        assert_eq!(all.any_password().unwrap().username, "bob");
         assert!(all.by_issuer("bob").is_none());
         assert_eq!(all.by_name("bob").unwrap().name, "bob");
         assert!(all.by_name("k1").is_none());

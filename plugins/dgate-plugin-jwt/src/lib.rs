@@ -105,13 +105,14 @@ impl Default for JwtConfig {
 const KEY_CLAIM: &str = "iss";
 const SCHEME: &str = "bearer";
 /// How a request without a token is told what it needs. RFC 6750 §3 wants a parameter after the scheme.
-const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"api\"");
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer realm=\"dgate\"");
 /// What tells clients when to ask again while the keys of an issuer cannot be had: a fetch is possible then.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
 /// The plugin.
 pub struct Jwt {
     access: Access,
+    anonymous: Option<String>,
     rules: Rules,
     keys: Keys,
     memory: Memory,
@@ -149,7 +150,8 @@ impl Plugin for Jwt {
         let (issuer, audiences) = (config.issuer.clone(), config.audiences.clone());
         Ok(Self {
             keys: Keys::new(&config)?,
-            access: Access::new(CHALLENGE).anonymous(config.anonymous),
+            access: Access::new(CHALLENGE).anonymous(config.anonymous.clone()),
+            anonymous: config.anonymous,
             rules: Rules {
                 issuer,
                 audiences,
@@ -158,6 +160,10 @@ impl Plugin for Jwt {
             memory: Memory::default(),
             hide: config.hide_credentials,
         })
+    }
+
+    fn consumer(&self) -> Option<&str> {
+        self.anonymous.as_deref()
     }
 
     async fn request_modifier(&self, ctx: &Exchange, mut req: Request) -> Flow<Request> {
@@ -330,7 +336,7 @@ impl From<Refused> for Error {
             Refused::Rejected(rejected) => {
                 let text = rejected.text();
                 let challenge = format!(
-                    "Bearer realm=\"api\", error=\"invalid_token\", error_description=\"{text}\""
+                    "Bearer realm=\"dgate\", error=\"invalid_token\", error_description=\"{text}\""
                 );
                 let challenge = HeaderValue::try_from(challenge).unwrap_or(CHALLENGE);
                 refusal(&challenge).with_detail(text)

@@ -234,7 +234,7 @@ async fn where_the_token_stands() {
     // Nothing that is a token: no error is told, only what is needed (RFC 6750 section 3.1).
     for nothing in [&[][..], &["Basic YTpi"], &["Bearertoken x"], &[&token]] {
         let error = send(&stack, nothing).await.unwrap_err();
-        assert_eq!(challenge(&error), "Bearer realm=\"api\"", "{nothing:?}");
+        assert_eq!(challenge(&error), "Bearer realm=\"dgate\"", "{nothing:?}");
     }
     assert_eq!(
         reason(send(&stack, &["Bearer"]).await),

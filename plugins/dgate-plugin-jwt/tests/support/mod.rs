@@ -220,7 +220,7 @@ pub(crate) fn reason(result: Result<HeaderMap, Error>) -> String {
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     let challenge = challenge(&error);
     let text = challenge
-        .strip_prefix("Bearer realm=\"api\", error=\"invalid_token\", error_description=\"")
+        .strip_prefix("Bearer realm=\"dgate\", error=\"invalid_token\", error_description=\"")
         .unwrap_or_else(|| panic!("{challenge}"));
     text.trim_end_matches('"').to_owned()
 }
