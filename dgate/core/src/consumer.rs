@@ -310,8 +310,10 @@ impl Found<'_> {
     pub fn credential_id(&self) -> String {
         match self.credential {
             Credential::Key(key) => {
-                let digest = sha256(key);
-                digest[..6].iter().map(|b| format!("{b:02x}")).collect()
+                let digits = b"0123456789abcdef";
+                let digit = |half: u8| char::from(digits[usize::from(half & 15)]);
+                let bytes = sha256(key).into_iter().take(6);
+                bytes.flat_map(|b| [digit(b >> 4), digit(b)]).collect()
             }
             Credential::Basic(basic) => basic.username.clone(),
             Credential::Jwt(jwt) => jwt.key.clone(),
