@@ -45,7 +45,12 @@ fn token(algorithm: Algorithm, key: &EncodingKey, kid: Option<&str>, iss: &str) 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut header = Header::new(algorithm);
     header.kid = kid.map(str::to_owned);
-    let claims = json!({"iss": iss, "sub": "ann", "aud": "api", "exp": now.as_secs() + 300});
+    // Whoever is spoken of with the key `k2` is nobody's staff.
+    let groups = match kid {
+        Some("k2") => json!([]),
+        _ => json!(["staff"]),
+    };
+    let claims = json!({"iss": iss, "sub": "ann", "aud": "api", "exp": now.as_secs() + 300, "groups": groups});
     encode(&header, &claims, key).unwrap()
 }
 
@@ -164,6 +169,32 @@ async fn the_keys_of_an_issuer_are_kept_through_changes_and_followed() {
     drop(issuer);
     assert_eq!(bear(&gateway, &token).await.status, 200);
     refused(&bear(&gateway, &first.token(Some("k3"), "them")).await);
+}
+
+#[tokio::test]
+async fn plugins_behind_it_know_whom_the_issuer_speaks_of() {
+    let upstream = TestUpstream::echo();
+    let signer = Signer::new();
+    let (issuer, _) = issuer(vec![signer.jwk("k1"), signer.jwk("k2")]);
+    let mut bundle = guarded(
+        &upstream,
+        json!({"jwks_uri": issuer.url(), "issuer": "them"}),
+    );
+    let behind = [
+        json!({"name": "acl", "config": {"allow": ["staff"]}}),
+        json!({"name": "rate-limit", "config": {"limit": 2, "window": "1h", "by": "consumer"}}),
+    ];
+    let plugins = bundle["routes"][0]["plugins"].as_array_mut().unwrap();
+    plugins.extend(behind);
+    let gateway = TestGateway::start(bundle);
+    let status = async |kid| {
+        bear(&gateway, &signer.token(Some(kid), "them"))
+            .await
+            .status
+    };
+    assert_eq!(status("k2").await, 403);
+    assert_eq!([status("k1").await, status("k1").await], [200, 200]);
+    assert_eq!(status("k1").await, 429);
 }
 
 #[tokio::test]

@@ -155,6 +155,16 @@ async fn a_token_of_the_issuer_needs_no_consumer() {
 }
 
 #[tokio::test]
+async fn an_issuer_may_have_a_name() {
+    let (signer, jwk) = named("ES256", "k");
+    let issuer = Issuer::with(vec![jwk]).await;
+    let url = issuer.0.url.replace("127.0.0.1", "localhost");
+    let stack = stack(plugin(issuer.config(json!({"jwks_uri": url}))));
+    bear(&stack, &token(&signer, "ES256", "k")).await.unwrap();
+    assert_eq!(issuer.asked(), 1);
+}
+
+#[tokio::test]
 async fn hooks_further_in_see_the_claims() {
     let (signer, jwk) = named("EdDSA", "k");
     let issuer = Issuer::with(vec![jwk]).await;
