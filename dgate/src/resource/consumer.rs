@@ -37,6 +37,7 @@ pub struct Consumer {
 }
 
 impl Consumer {
+    /// What is wrong with credentials and no schema can say.
     pub(super) fn check(&self, node: &Node, prefix: &str) -> Vec<Diagnostic> {
         let all = self.credentials.iter().flatten().enumerate();
         let wrong = all.filter_map(|(at, credential)| match credential {
