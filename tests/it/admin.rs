@@ -383,11 +383,16 @@ async fn a_large_body_is_a_413_and_watch_only_takes_no_writes() {
             "watch_only",
         );
     }
-    problem(
-        &call(admin, "POST", "/api/v1/apply", &[], Some(json!({}))).await,
-        403,
-        "watch_only",
-    );
+    let other = json!({"services": [{"name": "svc", "urls": ["http://a"]}]});
+    let apply = "/api/v1/apply";
+    let refused = call(admin, "POST", apply, &[], Some(other.clone())).await;
+    problem(&refused, 403, "watch_only");
+    assert_eq!(refused.header("x-dgate-revision"), Some("1"));
+    // To look what a bundle would change is no write.
+    let dry = format!("{apply}?dry_run=true");
+    let looked = call(admin, "POST", &dry, &[], Some(other)).await;
+    assert_eq!(looked.status, 200, "{}", looked.text());
+    assert_eq!(looked.json()["changes"][0]["op"], "update");
     assert_eq!(
         call(admin, "GET", SVC, &[], None).await.json()["revision"],
         1

@@ -9,7 +9,7 @@ use axum::body::Body;
 use dgate_tests::client::{Cause, Conn, DEADLINE, exchange, poll_until};
 use dgate_tests::gateway::{TestGateway, proxy_to};
 use dgate_tests::process::Process;
-use dgate_tests::upstream::{RawUpstream, TestUpstream};
+use dgate_tests::upstream::{ClosedPort, RawUpstream, TestUpstream};
 use http_body_util::BodyExt;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
@@ -91,6 +91,49 @@ async fn an_answer_that_breaks_off_never_looks_complete() {
         if let Ok(answer) = answer {
             assert!(answer.into_body().collect().await.is_err(), "{framing}");
         }
+    }
+}
+
+/// The body fails before hyper has written the head.
+#[tokio::test]
+async fn an_answer_that_breaks_off_at_once_has_its_head() {
+    let upstream =
+        RawUpstream::answering("HTTP/1.1 200 OK\r\nX-Is: there\r\nContent-Length: 10\r\n\r\nhalf");
+    let gateway = TestGateway::start(proxy_to(upstream.url()));
+    for _ in 0..20 {
+        let mut conn = Conn::open(gateway.addr()).await;
+        conn.send(GET).await;
+        let broken = conn.try_response().await.unwrap_err();
+        let head = broken.head().unwrap_or_else(|| panic!("no head: {broken}"));
+        assert_eq!((head.status, head.header("x-is")), (200, Some("there")));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_leaves_an_upload_unread_says_that_the_connection_closes() {
+    let refusing = ClosedPort::new();
+    let failing = RawUpstream::start(|mut conn| async move {
+        conn.read_head().await?;
+        conn.read_exact(10).await?;
+        conn.reset().await
+    });
+    for url in [format!("http://{}", refusing.addr()), failing.url()] {
+        let gateway = TestGateway::start(proxy_to(url));
+        let mut conn = Conn::open(gateway.addr()).await;
+        conn.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\nfirst ten.")
+            .await;
+        let answer = conn.read_response().await;
+        assert_eq!(answer.status, 502);
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    // One that was read to its end leaves the connection as it is.
+    let gateway = TestGateway::start(proxy_to(failing.url()));
+    let mut conn = Conn::open(gateway.addr()).await;
+    for _ in 0..2 {
+        conn.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nall there.")
+            .await;
+        let answer = conn.read_response().await;
+        assert_eq!((answer.status, answer.header("connection")), (502, None));
     }
 }
 

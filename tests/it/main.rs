@@ -5,6 +5,7 @@ mod admin;
 mod ambiguous;
 mod authentication;
 mod builder;
+mod chaos;
 mod cli;
 mod config;
 mod connections;

@@ -370,26 +370,12 @@ fn router(shared: Shared) -> Router {
         .with_state(shared)
 }
 
-/// Refuses writes in `watch_only`, and tells every caller the revision.
+/// Refuses writes in `watch_only` and bodies that are too large, and tells every caller the revision.
 async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Response {
-    if shared.policy.load().config.watch_only && audit::is_write(req.method()) {
-        return Refusal::new(
-            StatusCode::FORBIDDEN,
-            "watch_only",
-            "this Admin API takes no writes (admin.watch_only)",
-        )
-        .into_response();
-    }
-    // Before any of it is read: a caller that sends `Expect: 100-continue` then gets to read why.
-    let length = req.headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
-    let limit = shared.policy.load().config.max_body.as_usize() as u64;
-    if let Some(length) = length.filter(|length| *length > limit) {
-        let detail = format!("the body has {length} bytes, more than admin.max_body: {limit}");
-        return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-            .into_response();
-    }
-    let mut response = next.run(req).await;
+    let mut response = match refused(&shared.policy.load().config, &req) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(req).await,
+    };
     let revision = shared.gateway.control().state().revision();
     response
         .headers_mut()
@@ -398,10 +384,37 @@ async fn guard(State(shared): State<Shared>, req: Request, next: Next) -> Respon
     response
 }
 
+/// What is refused before any of the body is read: a caller that sends `Expect: 100-continue` then gets to read why.
+fn refused(config: &AdminConfig, req: &Request) -> Option<Refusal> {
+    if config.watch_only && audit::is_write(req.method()) && !resources::is_dry_run(req.uri()) {
+        return Some(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "watch_only",
+            "this Admin API takes no writes (admin.watch_only)",
+        ));
+    }
+    let length = req.headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|v| v.to_str().ok()?.parse::<u64>().ok())?;
+    let limit = config.max_body.as_usize() as u64;
+    (length > limit).then(|| {
+        let detail = format!("the body has {length} bytes, more than admin.max_body: {limit}");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    })
+}
+
 async fn ready(State(shared): State<Shared>) -> Response {
     let draining = shared.status.draining.load(Relaxed);
     let control = shared.gateway.control();
-    let reload = shared.status.reload.lock().clone();
+    // Whoever may not call learns that there is something to look at in the log, and no names.
+    let open = shared.policy.load().auth.is_none();
+    let why = |reason: String| {
+        if open {
+            reason
+        } else {
+            "degraded: the log says why".into()
+        }
+    };
+    let reload = shared.status.reload.lock().clone().map(why);
     let mut checks = json!({
         "proxy": if draining { "draining" } else { "ok" },
         // A refused reload keeps the old configuration: the gateway is ready, and says so.
@@ -409,7 +422,7 @@ async fn ready(State(shared): State<Shared>) -> Response {
     });
     // So it is with an older revision: taking the gateway out of service would make it worse.
     if let Some(stale) = control.stale() {
-        checks["configuration"] = stale.to_string().into();
+        checks["configuration"] = why(stale.to_string()).into();
     }
     let body = json!({
         "ready": !draining,

@@ -14,7 +14,7 @@ use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -462,6 +462,12 @@ pub(super) struct ApplyQuery {
     expected_revision: Option<u64>,
     #[serde(default)]
     message: String,
+}
+
+/// Whether a call, seen below `/api/v1`, is an `apply` that only looks what it would change.
+pub(super) fn is_dry_run(uri: &Uri) -> bool {
+    let query = || axum::extract::Query::<ApplyQuery>::try_from_uri(uri);
+    uri.path() == "/apply" && query().is_ok_and(|query| query.dry_run)
 }
 
 /// `POST /api/v1/apply`

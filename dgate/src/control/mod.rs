@@ -36,6 +36,8 @@ pub struct Control {
     /// The turn of the snapshot that serves.
     live: Mutex<u64>,
     stale: ArcSwapOption<Stale>,
+    #[cfg(feature = "seal")]
+    passwords: passwords::Hasher,
 }
 
 /// What a change goes on from.
@@ -98,6 +100,8 @@ impl Control {
             snapshot: Arc::new(ArcSwap::new(snapshot)),
             live: Mutex::new(0),
             stale: ArcSwapOption::new(stale.map(Arc::new)),
+            #[cfg(feature = "seal")]
+            passwords: passwords::Hasher::default(),
         })
     }
 
@@ -146,7 +150,7 @@ impl Control {
         // Before the turn of this writer: it takes long. And before anything is recorded: a hash has a random salt,
         // so whoever replays the changeset must find the hash in it.
         #[cfg(feature = "seal")]
-        passwords::hash(&mut change, &self.committed())?;
+        self.passwords.hash(&mut change, &self.committed())?;
         let entry = Entry::of(&change, now(), None);
         let mut writer = self.writer.lock();
         let (applied, made) = self

@@ -34,7 +34,7 @@ impl<H: Handler> Service<Request<Incoming>> for Calls<H> {
         let running = Running(self.info.clone());
         let connect = req.method() == Method::CONNECT;
         let alone = req.version() < http::Version::HTTP_2 && !req.body().is_end_stream();
-        let conn = alone.then(|| self.info.state.clone().into());
+        let conn = alone.then(|| self.info.state.clone());
         let req = req.map(|body| Upload::new(body, conn));
         Call {
             inner: self.handler.call(&self.info, req),
@@ -77,15 +77,18 @@ impl<B, F: Future<Output = Response<B>>> Future for Call<F> {
         if state.phase() != Phase::Http2 {
             let tunnel = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 || (*this.connect && response.status().is_success());
-            // The rest of a body that was refused is not read: the connection ends, and the client should know.
-            let refused = response.extensions().get::<BodyRefused>().is_some();
-            if (state.is_closing() || refused) && !tunnel {
+            // A body of which the rest is not read ends the connection, and the client should know: it would send the
+            // next request over it.
+            let unread = response.extensions().get::<BodyRefused>().is_some()
+                || state.leaves_body(response.status());
+            if (state.is_closing() || unread) && !tunnel {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             state.answer_begins(tunnel);
         }
         Poll::Ready(Ok(response.map(|body| Tracked {
             body,
+            failed: None,
             _running: running,
         })))
     }
@@ -96,6 +99,9 @@ const CLOSE: HeaderValue = HeaderValue::from_static("close");
 /// The answer's body, whose end is the end of the exchange.
 pub(super) struct Tracked<B> {
     body: B,
+    /// Why it ends before its end; told one turn late. hyper drops what it has not written yet when a body fails, so
+    /// an answer whose body fails at once would end without its head, as if the request had never been looked at.
+    failed: Option<axum_core::Error>,
     _running: Running,
 }
 
@@ -111,11 +117,21 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum_core::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if let Some(failed) = self.failed.take() {
+            return Poll::Ready(Some(Err(failed)));
+        }
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Err(failed))) => {
+                self.failed = Some(failed);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            polled => polled,
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.failed.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -60,6 +60,22 @@ pub(super) enum Phase {
     Http2 = 6,
 }
 
+/// How far the body of a request has been read.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum Reading {
+    /// There is none.
+    Nothing = 0,
+    /// Nobody has begun.
+    Untouched = 1,
+    /// It is being read.
+    Begun = 2,
+    /// Who read it has stopped before its end.
+    Left = 3,
+    /// To its end.
+    Whole = 4,
+}
+
 /// Beside the phase: early hints wait to be written. Only ever set while the phase is `Call`.
 const EARLY: u8 = 0x10;
 
@@ -68,8 +84,8 @@ const EARLY: u8 = 0x10;
 #[derive(Debug, Default)]
 pub(super) struct ConnState {
     phase: AtomicU8,
-    /// The last request had a body: its rest may still be on the way when the connection closes.
-    bodied: AtomicBool,
+    /// What has become of the body of the last request, a [`Reading`].
+    reading: AtomicU8,
     /// The last write did not go through.
     blocked: AtomicBool,
     /// No further request after the current one: answers say `Connection: close`.
@@ -122,8 +138,23 @@ impl ConnState {
         self.blocked.load(Relaxed)
     }
 
+    /// The last request had a body: its rest may still be on the way when the connection closes.
     pub(super) fn had_body(&self) -> bool {
-        self.bodied.load(Relaxed)
+        self.reading.load(Relaxed) != Reading::Nothing as u8
+    }
+
+    #[inline]
+    pub(super) fn set_reading(&self, reading: Reading) {
+        self.reading.store(reading as u8, Relaxed);
+    }
+
+    /// Whether an answer with this status leaves some of the body unread. What nobody began to read is mostly
+    /// small and there already, so that hyper passes over it; but an error of the gateway may come before it.
+    #[inline]
+    pub(super) fn leaves_body(&self, status: StatusCode) -> bool {
+        let reading = self.reading.load(Relaxed);
+        reading == Reading::Left as u8
+            || (reading == Reading::Untouched as u8 && status.is_server_error())
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -153,7 +184,11 @@ impl ConnState {
         if self.phase.load(Relaxed) == Phase::Http2 as u8 {
             self.streams.fetch_add(1, Relaxed);
         } else {
-            self.bodied.store(body, Relaxed);
+            self.set_reading(if body {
+                Reading::Untouched
+            } else {
+                Reading::Nothing
+            });
             self.phase.store(Phase::Call as u8, Relaxed);
         }
     }

@@ -4,14 +4,14 @@
 //! takes it is mostly the connection's own task, which would then run once more, handler included, for nothing:
 //! an [`Upload`] does not pass the wake-up on after the last piece.
 
-use super::io::ConnState;
+use super::io::{ConnState, Reading};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::cell::Cell;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake};
 
 thread_local! {
     /// While a piece is taken on this thread: whether a connection was woken meanwhile.
@@ -36,14 +36,32 @@ impl Wake for ConnState {
 /// A request body that comes over a connection.
 pub struct Upload {
     body: Incoming,
-    /// Of an HTTP/1 connection.
-    conn: Option<Waker>,
+    /// If it has a connection of its own, HTTP/1.
+    conn: Option<Arc<ConnState>>,
+    begun: bool,
+    ended: bool,
 }
 
 impl Upload {
-    /// A body whose connection hyper knows by this waker.
-    pub(super) fn new(body: Incoming, conn: Option<Waker>) -> Self {
-        Self { body, conn }
+    /// A body that comes over this connection, if it is the only one on it.
+    pub(super) fn new(body: Incoming, conn: Option<Arc<ConnState>>) -> Self {
+        Self {
+            body,
+            conn,
+            begun: false,
+            ended: false,
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(conn) = &self.conn
+            && self.begun
+            && !self.ended
+        {
+            conn.set_reading(Reading::Left);
+        }
     }
 }
 
@@ -62,7 +80,15 @@ impl Body for Upload {
         TAKING.set(Some(false));
         let polled = Pin::new(&mut this.body).poll_frame(cx);
         let woken = TAKING.replace(None) == Some(true);
+        if !this.begun {
+            this.begun = true;
+            conn.set_reading(Reading::Begun);
+        }
         let last = matches!(polled, Poll::Ready(Some(Ok(_)))) && this.body.is_end_stream();
+        if last || matches!(polled, Poll::Ready(None)) {
+            this.ended = true;
+            conn.set_reading(Reading::Whole);
+        }
         if woken && !last {
             conn.wake_by_ref();
         }

@@ -1,0 +1,19 @@
+#![allow(unused_imports)]
+
+use dgate_core::{BoxError, Exchange, Flow, Plugin, Request, Setup, plugin};
+
+struct Tag;
+
+#[plugin(name = "tag")]
+impl Plugin for Tag {
+    const NAME: &'static str = "tag";
+    type Config = ();
+    fn new(_: (), _: &Setup) -> Result<Self, BoxError> {
+        Ok(Self)
+    }
+    async fn request_modifier(&self, _: &Exchange, req: Request) -> Flow<Request> {
+        Ok(req)
+    }
+}
+
+fn main() {}
