@@ -4,10 +4,12 @@
 //! `cargo bench -p dgate --bench plugins`; a name after `--` picks some.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dgate::exchange::Client;
+use dgate::consumer::{BasicCredential, Consumer, Consumers, Credential};
+use dgate::exchange::{Client, RouteInfo};
 use dgate::{Body, DGate, Exchange, ModuleLayer, Pipeline, Request, Response, Setup};
 use serde_json::{Value, json};
 use std::convert::Infallible;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tower_layer::Layer;
@@ -43,15 +45,44 @@ impl tower_service::Service<Request> for End {
     }
 }
 
-/// As a small client sends it through a gateway.
+/// A route of a namespace with a thousand consumers, each with a key and a password; it has some plugin that looks for
+/// them.
+static ROUTE: LazyLock<Arc<RouteInfo>> = LazyLock::new(|| {
+    let consumer = |n| {
+        let password = BasicCredential::hashed(format!("user-{n}"), HASH);
+        let key = Credential::Key(format!("key-{n}"));
+        let mut consumer = Consumer::new(format!("c-{n}"), vec![key, Credential::Basic(password)]);
+        consumer.groups = vec!["staff".into(), "gold".into()];
+        consumer
+    };
+    let all = Consumers::new((0..1000).map(consumer).collect()).expect("all are different");
+    let mut info = RouteInfo::default();
+    info.consumers = Some(Arc::new(all));
+    Arc::new(info)
+});
+
+/// Of `correct horse`.
+const HASH: &str = "$argon2id$v=19$m=8192,t=2,p=1$MDEyMzQ1Njc4OWFiY2RlZg$O8OCkAvhpQhmReVkNUjdbJd0jPyUmAqlZerzPg8/0Ps";
+
+/// As a small client sends it through a gateway: with a method, or with credentials in a `header`, the `query` or as a
+/// `password`.
 fn request(method: &str) -> Request {
     let body = match method {
         "POST" => Body::from(r#"{"id":7,"name":"ann"}"#),
         _ => Body::empty(),
     };
+    let (method, target, authorization) = match method {
+        "header" => ("GET", "/bench?x=1", Some(("apikey", "key-7"))),
+        "query" => ("GET", "/bench?x=1&apikey=key-7", None),
+        "password" => {
+            let password = ("authorization", "Basic dXNlci03OmNvcnJlY3QgaG9yc2U=");
+            ("GET", "/bench?x=1", Some(password))
+        }
+        method => (method, "/bench?x=1", None),
+    };
     let mut request = http::Request::builder()
         .method(method)
-        .uri("/bench?x=1")
+        .uri(target)
         .header("host", "bench.test")
         .header("user-agent", "bench/1.0")
         .header("accept", "*/*")
@@ -59,9 +90,17 @@ fn request(method: &str) -> Request {
         .header("content-type", "application/json")
         .body(body)
         .expect("a valid request");
+    if let Some((name, value)) = authorization {
+        let value = http::HeaderValue::from_static(value);
+        request.headers_mut().insert(name, value);
+    }
     let mut client = Client::default();
     client.ip = Some([192, 0, 2, 7].into());
-    Exchange::new(client).attach(&mut request);
+    let ctx = Exchange::new(client);
+    if authorization.is_some() || target != "/bench?x=1" {
+        ctx.set_route(ROUTE.clone(), Vec::new());
+    }
+    ctx.attach(&mut request);
     request
 }
 
@@ -71,10 +110,9 @@ fn plugins(c: &mut Criterion) {
         let gateway = DGate::builder().build().await.expect("an empty gateway");
         gateway.control().registry().clone()
     });
-    let stack = |name: &str, config: Value| {
+    let around = |mut stack: Pipeline, name: &str, config: Value| {
         let entry = registry.get(name).expect("a plugin of the binary");
         let plugged = entry.plug(config, &Setup::default()).expect("valid");
-        let mut stack = Pipeline::new(End);
         if entry.hooks() != dgate::HookSet::NONE {
             stack = stack.layer(ModuleLayer::shared(plugged.hooks));
         }
@@ -83,6 +121,7 @@ fn plugins(c: &mut Criterion) {
             None => stack,
         }
     };
+    let stack = |name: &str, config: Value| around(Pipeline::new(End), name, config);
     let many: Vec<_> = (0..1000)
         .map(|n| format!("10.{}.{}.0/25", n / 250, n % 250))
         .collect();
@@ -173,6 +212,21 @@ fn plugins(c: &mut Criterion) {
     for (name, plugin, config) in cases {
         measure(name, stack(plugin, config), "GET");
     }
+    measure("no plugin, header", Pipeline::new(End), "header");
+    measure("no plugin, query", Pipeline::new(End), "query");
+    measure("key-auth/header", stack("key-auth", json!({})), "header");
+    measure("key-auth/query", stack("key-auth", json!({})), "query");
+    measure(
+        "basic-auth/known",
+        stack("basic-auth", json!({})),
+        "password",
+    );
+    let acl = stack("acl", json!({"allow": ["staff"]}));
+    measure(
+        "key-auth and acl",
+        around(acl, "key-auth", json!({})),
+        "header",
+    );
     measure("no plugin, POST", Pipeline::new(End), "POST");
     measure(
         "request-transform/json",

@@ -18,7 +18,7 @@ const CORE: &[&[&str]] = &[
     &[
         "batch", "body", "consumer", "error", "exchange", "key", "metrics", "target", "units",
     ],
-    &["pipeline", "reply"],
+    &["authenticate", "pipeline", "reply"],
     &["layer"],
     &["hook", "plugin", "registry", "transform"],
     &["upstream"],

@@ -3,6 +3,7 @@
 
 mod admin;
 mod ambiguous;
+mod authentication;
 mod builder;
 mod chaos;
 mod cli;
@@ -16,6 +17,7 @@ mod forwarding;
 mod hooks;
 mod http2;
 mod js;
+mod jwt;
 mod layers;
 mod limits;
 mod logs;

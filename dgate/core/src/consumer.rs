@@ -8,6 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// Somebody who sends requests.
 #[non_exhaustive]
@@ -49,16 +50,27 @@ pub enum Credential {
     Hmac(HmacCredential),
 }
 
-/// A user name with its password.
+/// A user name with its password, or with what that was hashed to.
 #[non_exhaustive]
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BasicCredential {
-    /// The name; no colon in it.
-    #[schemars(regex(pattern = "^[^:]+$"))]
+    /// The name; without colons and control characters.
+    #[schemars(regex(pattern = r"^[^:\x00-\x1f\x7f]+$"))]
     pub username: String,
-    /// The password.
-    pub password: String,
+    /// The password. It is hashed with argon2id when it is written, and only the hash is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub password: Option<String>,
+    /// In its place the hash of the password: argon2 as a PHC string (`$argon2id$v=19$m=19456,t=2,p=1$…`), or bcrypt
+    /// (`$2b$12$…`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // Costs are bounded too: 1 GB of memory and 99 rounds of argon2, 2^15 rounds of bcrypt.
+    #[schemars(extend(
+        "pattern" = r"^(\$argon2(id|i|d)\$v=19\$m=[1-9][0-9]{0,5},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}|\$2[abxy]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53})$",
+        "x-expect" = "a hash of argon2 (`$argon2id$v=19$m=…,t=…,p=…$…$…`) or bcrypt (`$2b$12$…`)"
+    ))]
+    pub password_hash: Option<String>,
 }
 
 impl BasicCredential {
@@ -66,7 +78,17 @@ impl BasicCredential {
     pub fn new(username: impl Into<String>, password: impl Into<String>) -> Self {
         Self {
             username: username.into(),
-            password: password.into(),
+            password: Some(password.into()),
+            password_hash: None,
+        }
+    }
+
+    /// A name with the hash of its password.
+    pub fn hashed(username: impl Into<String>, password_hash: impl Into<String>) -> Self {
+        Self {
+            username: username.into(),
+            password: None,
+            password_hash: Some(password_hash.into()),
         }
     }
 }
@@ -81,7 +103,7 @@ pub struct JwtCredential {
     /// `HS256`, `RS256`, `ES256` and so on (RFC 7518). Default `HS256`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<String>,
-    /// The shared secret, for `HS…`.
+    /// The shared secret, for `HS…`: as long as the hash or longer, 32 bytes for `HS256` (RFC 7518 §3.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
     /// The public key in PEM, for all others.
@@ -135,8 +157,12 @@ impl Handle {
 #[derive(Default)]
 pub struct Consumers {
     all: Vec<Consumer>,
+    /// What exchanges note of each, at its place in `all`.
+    identities: Vec<Arc<Identity>>,
+    names: HashMap<String, usize>,
     /// Which credential of which consumer.
     found: HashMap<Handle, (usize, usize)>,
+    any_password: Option<(usize, usize)>,
 }
 
 impl fmt::Debug for Consumers {
@@ -155,6 +181,8 @@ pub struct Found<'a> {
     pub consumer: &'a Consumer,
     /// The credential.
     pub credential: &'a Credential,
+    identity: &'a Arc<Identity>,
+    handle: &'a Handle,
 }
 
 /// Two credentials that a request could not tell apart.
@@ -179,8 +207,12 @@ impl Consumers {
     pub fn new(all: Vec<Consumer>) -> Result<Self, Vec<Duplicate>> {
         let mut found = HashMap::new();
         let mut duplicates = Vec::new();
+        let mut any_password = None;
         for (who, consumer) in all.iter().enumerate() {
             for (at, credential) in consumer.credentials.iter().enumerate() {
+                if matches!(credential, Credential::Basic(_)) {
+                    any_password = any_password.or(Some((who, at)));
+                }
                 if let Some((first, _)) = found.insert(Handle::of(credential), (who, at)) {
                     let first: &Consumer = &all[first];
                     duplicates.push(Duplicate {
@@ -197,11 +229,24 @@ impl Consumers {
                 }
             }
         }
-        if duplicates.is_empty() {
-            Ok(Self { all, found })
-        } else {
-            Err(duplicates)
+        if !duplicates.is_empty() {
+            return Err(duplicates);
         }
+        let identity = |consumer: &Consumer| {
+            Arc::new(Identity {
+                name: consumer.name.clone(),
+                groups: consumer.groups.clone(),
+                metadata: consumer.metadata.clone(),
+            })
+        };
+        let names = all.iter().enumerate();
+        Ok(Self {
+            identities: all.iter().map(identity).collect(),
+            names: names.map(|(at, c)| (c.name.clone(), at)).collect(),
+            all,
+            found,
+            any_password,
+        })
     }
 
     /// Whether there is none.
@@ -210,29 +255,39 @@ impl Consumers {
     }
 
     fn find(&self, handle: &Handle) -> Option<Found<'_>> {
-        let (who, at) = *self.found.get(handle)?;
+        let (handle, &(who, at)) = self.found.get_key_value(handle)?;
         let consumer = self.all.get(who)?;
         Some(Found {
             consumer,
             credential: consumer.credentials.get(at)?,
+            identity: self.identities.get(who)?,
+            handle,
         })
     }
 
+    /// The consumer of this name, as exchanges note it.
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Identity>> {
+        self.identities.get(*self.names.get(name)?)
+    }
+
     /// The consumer with this API key.
-    pub fn by_key(&self, key: &str) -> Option<Found<'_>> {
+    pub fn by_key(&self, key: impl AsRef<[u8]>) -> Option<Found<'_>> {
         self.find(&Handle::Key(sha256(key)))
     }
 
-    /// The consumer with this user name and password.
-    pub fn by_password(&self, username: &str, password: &str) -> Option<Found<'_>> {
-        let found = self.find(&Handle::Username(username.to_owned()));
-        let known = found.map_or("", |found| match found.credential {
-            Credential::Basic(basic) => &basic.password,
-            _ => "",
-        });
-        // As long for a name that is not there.
-        let same = sha256(known) == sha256(password);
-        found.filter(|_| same)
+    /// The consumer with this user name, whose password is yet to be verified.
+    pub fn by_username(&self, username: &str) -> Option<Found<'_>> {
+        self.find(&Handle::Username(username.to_owned()))
+    }
+
+    /// A user name with its password, of whomever: verified in the place of names that are not there, so that both
+    /// take the same time.
+    pub fn any_password(&self) -> Option<&BasicCredential> {
+        let (who, at) = self.any_password?;
+        match self.all.get(who)?.credentials.get(at)? {
+            Credential::Basic(basic) => Some(basic),
+            _ => None,
+        }
     }
 
     /// The consumer whose tokens say this in `iss`, or in the claim that takes its place.
@@ -248,30 +303,26 @@ impl Consumers {
 
 impl Found<'_> {
     /// What the exchange notes of it.
-    pub fn identity(&self) -> Identity {
-        Identity {
-            name: self.consumer.name.clone(),
-            groups: self.consumer.groups.clone(),
-            metadata: self.consumer.metadata.clone(),
-        }
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.clone()
     }
 
     /// What tells the credential from the consumer's others and gives nothing of it away: the user name, the key of
     /// tokens, the id of signatures; of an API key the first 12 hex digits of its SHA-256.
     pub fn credential_id(&self) -> String {
-        match self.credential {
-            Credential::Key(key) => {
-                let digest = sha256(key);
-                digest[..6].iter().map(|b| format!("{b:02x}")).collect()
+        match self.handle {
+            Handle::Key(digest) => {
+                let digits = b"0123456789abcdef";
+                let digit = |half: u8| char::from(digits[usize::from(half & 15)]);
+                let bytes = digest.iter().take(6);
+                bytes.flat_map(|b| [digit(b >> 4), digit(*b)]).collect()
             }
-            Credential::Basic(basic) => basic.username.clone(),
-            Credential::Jwt(jwt) => jwt.key.clone(),
-            Credential::Hmac(hmac) => hmac.id.clone(),
+            Handle::Username(name) | Handle::Issuer(name) | Handle::HmacId(name) => name.clone(),
         }
     }
 }
 
-fn sha256(text: &str) -> [u8; 32] {
+fn sha256(text: impl AsRef<[u8]>) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
@@ -291,11 +342,12 @@ mod tests {
         let all = Consumers::new(vec![alice, bob]).unwrap();
         assert_eq!(all.by_key("k2").unwrap().consumer.name, "alice");
         assert!(all.by_key("k3").is_none() && all.by_key("bob").is_none());
-        assert_eq!(all.by_password("bob", "pass").unwrap().consumer.name, "bob");
-        for (name, password) in [("bob", "wrong"), ("bob", ""), ("alice", "k1"), ("eve", "")] {
-            assert!(all.by_password(name, password).is_none());
-        }
+        assert_eq!(all.by_username("bob").unwrap().consumer.name, "bob");
+        assert!(all.by_username("alice").is_none() && all.by_username("k1").is_none());
+        assert_eq!(all.any_password().unwrap().username, "bob");
         assert!(all.by_issuer("bob").is_none());
+        assert_eq!(all.by_name("bob").unwrap().name, "bob");
+        assert!(all.by_name("k1").is_none());
     }
 
     #[test]
@@ -315,7 +367,8 @@ mod tests {
     fn nothing_shows_a_credential() {
         let all = Consumers::new(vec![Consumer::new("a", vec![key("hush")])]).unwrap();
         let found = all.by_key("hush").unwrap();
-        assert!(!found.credential_id().contains("hush"));
+        // `printf hush | sha256sum`
+        assert_eq!(found.credential_id(), "dc8331bcb228");
         assert!(!format!("{all:?} {:?}", found.consumer).contains("hush"));
     }
 }

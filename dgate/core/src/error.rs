@@ -76,6 +76,8 @@ macro_rules! kinds {
 kinds! {
     /// Malformed or ambiguous HTTP (RFC 9112).
     BadRequest = 400 "bad_request" Client "The request is malformed";
+    /// The request shows no credentials, or wrong ones; `WWW-Authenticate` says which it takes (RFC 9110 §15.5.2).
+    Unauthorized = 401 "unauthorized" Client "The request is not authenticated";
     /// The client may not have this.
     Forbidden = 403 "forbidden" Client "The request is not allowed";
     /// No domain, namespace or route takes the request.
@@ -114,6 +116,8 @@ kinds! {
     UpstreamProtocol = 502 "upstream_protocol" Upstream "The upstream sent an invalid answer";
     /// All permits and queue places are taken.
     Overloaded = 503 "overloaded" Gateway "The gateway is overloaded";
+    /// Credentials cannot be checked now: those who know whether they are right cannot be asked.
+    AuthUnavailable = 503 "auth_unavailable" Gateway "Credentials cannot be checked at the moment";
     /// The circuit breaker is open.
     CircuitOpen = 503 "circuit_open" Upstream "The circuit breaker is open";
     /// The service has no endpoint that could take the request.

@@ -29,7 +29,8 @@ struct Inner {
     hooked: AtomicBool,
     route: OnceLock<Arc<RouteInfo>>,
     params: OnceLock<Params>,
-    identity: OnceLock<Identity>,
+    identity: OnceLock<Arc<Identity>>,
+    guest: OnceLock<Arc<Identity>>,
     target: Mutex<Option<Target>>,
     upgrade: Mutex<Option<OnUpgrade>>,
     vars: Mutex<http::Extensions>,
@@ -141,6 +142,7 @@ impl Exchange {
             route: OnceLock::new(),
             params: OnceLock::new(),
             identity: OnceLock::new(),
+            guest: OnceLock::new(),
             target: Mutex::new(None),
             upgrade: Mutex::new(None),
             vars: Mutex::new(http::Extensions::new()),
@@ -233,13 +235,22 @@ impl Exchange {
             .find(|(n, _)| n == name)
             .map(|(_, v)| v.as_str())
     }
-    /// The consumer, once an authentication plugin has recognised one.
+    /// The consumer, once an authentication plugin has recognised one; otherwise the one that it lets requests
+    /// without credentials pass as.
     pub fn identity(&self) -> Option<&Identity> {
+        self.proven().or(self.0.guest.get()).map(|known| &**known)
+    }
+    /// The consumer that credentials were shown for.
+    pub(crate) fn proven(&self) -> Option<&Arc<Identity>> {
         self.0.identity.get()
     }
-    /// Notes the consumer; false when there was one already.
-    pub fn set_identity(&self, identity: Identity) -> bool {
-        self.0.identity.set(identity).is_ok()
+    /// Notes the consumer that credentials were shown for; false when there was one already, which stays.
+    pub fn set_identity(&self, identity: impl Into<Arc<Identity>>) -> bool {
+        self.0.identity.set(identity.into()).is_ok()
+    }
+    /// Notes the consumer that a request without credentials passes as, until some are shown.
+    pub(crate) fn set_guest(&self, identity: Arc<Identity>) -> bool {
+        self.0.guest.set(identity).is_ok()
     }
     /// Chooses where the next attempt goes, instead of the balancer.
     pub fn set_target(&self, target: Option<Target>) {

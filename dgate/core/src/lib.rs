@@ -6,7 +6,7 @@
 //! | floor | modules | subject |
 //! | --- | --- | --- |
 //! | 0 | [`batch`] [`mod@body`] [`consumer`] [`error`] [`exchange`] [`key`] [`metrics`] [`target`] [`units`] | the words of a request |
-//! | 1 | [`pipeline`] [`reply`] | the boxed stack; errors become answers |
+//! | 1 | [`authenticate`] [`pipeline`] [`reply`] | who may come in; the boxed stack; errors become answers |
 //! | 2 | [`layer`] | traffic layers, one a file |
 //! | 3 | [`hook`] [`mod@plugin`] [`registry`] [`transform`] | the five hooks |
 //! | 4 | [`upstream`] | the client side: pools, balancing, retries around them |
@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod target;
 pub mod units;
 
+pub mod authenticate;
 pub mod pipeline;
 pub mod reply;
 

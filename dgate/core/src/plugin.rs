@@ -58,6 +58,11 @@ pub trait Plugin: Sized + Send + Sync + 'static {
     /// says at which field.
     fn new(config: Self::Config, setup: &Setup) -> Result<Self, BoxError>;
 
+    /// The consumer that it counts on by name: a configuration without it is refused.
+    fn consumer(&self) -> Option<&str> {
+        None
+    }
+
     /// See [`Hooks::fetch_upstream`].
     fn fetch_upstream(
         &self,
@@ -192,15 +197,19 @@ pub struct Plugged {
     pub hooks: Arc<dyn Hooks>,
     /// The layer of its own.
     pub layer: Option<PipelineLayer>,
+    /// The consumer that it counts on by name.
+    pub consumer: Option<Arc<str>>,
 }
 
 impl Plugged {
     /// Makes a plugin ready.
     pub fn new<P: Plugin>(plugin: P) -> Self {
         let layer = plugin.layer();
+        let consumer = plugin.consumer().map(Into::into);
         Self {
             hooks: Arc::new(PluginHooks(plugin)),
             layer,
+            consumer,
         }
     }
 }

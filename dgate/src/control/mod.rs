@@ -5,6 +5,8 @@ mod change;
 mod ledger;
 #[cfg(feature = "js")]
 mod modules;
+#[cfg(feature = "seal")]
+pub(crate) mod passwords;
 mod rollback;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
@@ -34,6 +36,8 @@ pub struct Control {
     /// The turn of the snapshot that serves.
     live: Mutex<u64>,
     stale: ArcSwapOption<Stale>,
+    #[cfg(feature = "seal")]
+    passwords: passwords::Hasher,
 }
 
 /// What a change goes on from.
@@ -96,6 +100,8 @@ impl Control {
             snapshot: Arc::new(ArcSwap::new(snapshot)),
             live: Mutex::new(0),
             stale: ArcSwapOption::new(stale.map(Arc::new)),
+            #[cfg(feature = "seal")]
+            passwords: passwords::Hasher::default(),
         })
     }
 
@@ -136,10 +142,15 @@ impl Control {
     ///
     /// # Errors
     /// A [`Rejection`]; then nothing has changed.
-    pub fn apply(&self, change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
+    #[cfg_attr(not(feature = "seal"), allow(unused_mut))]
+    pub fn apply(&self, mut change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
         if change.only_documents() && !options.prune && options.declared.is_none() {
             return self.ledger.write_documents(change, options);
         }
+        // Before the turn of this writer: it takes long. And before anything is recorded: a hash has a random salt,
+        // so whoever replays the changeset must find the hash in it.
+        #[cfg(feature = "seal")]
+        self.passwords.hash(&mut change, &self.committed())?;
         let entry = Entry::of(&change, now(), None);
         let mut writer = self.writer.lock();
         let (applied, compiled) =

@@ -1,8 +1,9 @@
 //! The first look at a request: what is ambiguous is refused, what an untrusted peer says about itself is
-//! dropped, and `X-Forwarded-*` are set as every upstream will see them.
+//! dropped, as is what anybody says of an authentication, and `X-Forwarded-*` are set as every upstream will see them.
 
 use super::Settings;
 use crate::server::{ConnInfo, check_limits};
+use dgate_core::authenticate::{claims_identity, drop_all};
 use dgate_core::exchange::Client;
 use dgate_core::{Error, ErrorKind, Request};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -33,16 +34,17 @@ pub(super) fn client(
     let headers = req.headers_mut();
     // Four here, the request id, the trace and `Via`: the table grows once.
     headers.reserve(7);
-    let told = headers.keys().any(tells_origin);
+    let (mut told, mut claimed) = (false, false);
+    for name in headers.keys() {
+        told |= tells_origin(name);
+        claimed |= claims_identity(name);
+    }
     if told && !trusted {
-        let told: Vec<HeaderName> = headers
-            .keys()
-            .filter(|n| tells_origin(n))
-            .cloned()
-            .collect();
-        for name in told {
-            headers.remove(name);
-        }
+        drop_all(headers, tells_origin);
+    }
+    // Not even a trusted proxy says who somebody is: what upstreams believe here is what a plugin has verified.
+    if claimed {
+        drop_all(headers, claims_identity);
     }
     let known =
         |headers: &HeaderMap, name: HeaderName| told && trusted && headers.contains_key(name);

@@ -269,13 +269,17 @@ impl Spec {
         Ok(match kind {
             Kind::Namespace => (Self::Namespace(typed_at(&node, prefix)?), Vec::new()),
             Kind::Domain => (Self::Domain(typed_at(&node, prefix)?), Vec::new()),
-            Kind::Consumer => (Self::Consumer(typed_at(&node, prefix)?), Vec::new()),
             Kind::Service => (Self::Service(typed_at(&node, prefix)?), Vec::new()),
             Kind::Route => (Self::Route(typed_at(&node, prefix)?), Vec::new()),
             Kind::Secret => {
                 let secret: Secret = typed_at(&node, prefix)?;
                 let errors = secret.check(&node, prefix);
                 (Self::Secret(secret), errors)
+            }
+            Kind::Consumer => {
+                let consumer: Box<Consumer> = typed_at(&node, prefix)?;
+                let errors = consumer.check(&node, prefix);
+                (Self::Consumer(consumer), errors)
             }
             Kind::Collection => {
                 let collection: Box<Collection> = typed_at(&node, prefix)?;

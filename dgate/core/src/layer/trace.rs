@@ -313,6 +313,7 @@ impl Record {
             latency_ms = latency.as_micros() as f64 / 1000.0,
             namespace = route.map(|r| &*r.namespace),
             route = route.map(|r| &*r.name),
+            consumer = ctx.identity().map(|who| who.name.as_str()),
             attempt = ctx.attempt(),
             revision = ctx.revision(),
             error.kind = error.map(ErrorKind::code),

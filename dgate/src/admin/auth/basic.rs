@@ -4,7 +4,8 @@
 
 use super::{Denied, credential};
 use crate::config::{AdminUser, Diagnostic, Span};
-use argon2::{Argon2, PasswordHash, PasswordVerifier};
+use crate::control::passwords::fits;
+use argon2::PasswordHash;
 use aws_lc_rs::{hmac, rand::SystemRandom};
 use base64::Engine as _;
 use http::HeaderMap;
@@ -131,17 +132,5 @@ impl Basic {
                 && aws_lc_rs::constant_time::verify_slices_are_equal(is.as_ref(), digest.as_ref())
                     .is_ok()
         })
-    }
-}
-
-fn fits(password: &str, hash: &str) -> bool {
-    if hash.starts_with("$argon2") {
-        PasswordHash::new(hash).is_ok_and(|hash| {
-            Argon2::default()
-                .verify_password(password.as_bytes(), &hash)
-                .is_ok()
-        })
-    } else {
-        bcrypt::verify(password, hash).unwrap_or(false)
     }
 }

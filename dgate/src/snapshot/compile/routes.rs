@@ -175,6 +175,35 @@ impl Run<'_> {
         wanted.then(|| self.consumers_of(&namespace)).flatten()
     }
 
+    /// The consumers that plugins count on by name. Where a plugin is not the route's own, the route says it: what
+    /// its namespace holds decides.
+    fn check_named_consumers(
+        &mut self,
+        key: &Key,
+        spec: &resource::Route,
+        inputs: &Inputs,
+        plugins: &[Plugged],
+    ) {
+        let elsewhere = plugins.len().saturating_sub(spec.plugins.len());
+        for (at, name) in plugins.iter().enumerate() {
+            let Some(name) = &name.consumer else { continue };
+            let all = inputs.consumers.as_deref();
+            if all.is_some_and(|all| all.by_name(name).is_some()) {
+                continue;
+            }
+            let pointer = match at.checked_sub(elsewhere) {
+                Some(own) => format!("/plugins/{own}/config/anonymous"),
+                None => String::new(),
+            };
+            let plugin = plugins[at].hooks.name();
+            let detail = format!(
+                "plugin `{plugin}`: consumer `{name}` does not exist in namespace `{}`",
+                key.namespace
+            );
+            self.invalid(key, pointer, detail);
+        }
+    }
+
     /// The service that another names as its fallback; one that does not exist is said there.
     fn fallback_of(&self, key: &Key, service: &Stored) -> Option<Arc<Stored>> {
         let Spec::Service(service) = &service.spec else {
@@ -226,6 +255,7 @@ impl Run<'_> {
             &spec.plugins,
             &Setup::new(ns, format!("route/{}", spec.name)),
         ));
+        self.check_named_consumers(key, spec, inputs, &plugins);
         let handled = plugins
             .iter()
             .map(|p| &p.hooks)
