@@ -459,6 +459,8 @@ pub(super) struct ApplyQuery {
     dry_run: bool,
     #[serde(default)]
     prune: bool,
+    #[serde(default)]
+    bypass_document_validation: bool,
     expected_revision: Option<u64>,
     #[serde(default)]
     message: String,
@@ -481,6 +483,7 @@ pub(super) async fn apply(
     let options = Options {
         dry_run: query.dry_run,
         prune: query.prune,
+        bypass_document_validation: query.bypass_document_validation,
         expected_revision: query.expected_revision,
         ..Options::default()
     };

@@ -96,6 +96,9 @@ pub struct Options {
     pub if_exists: bool,
     /// The one resource must not exist (`If-None-Match: *`).
     pub if_none_match: bool,
+    /// Takes documents that do not fit the schema of their collection, as a restore has to: their collections may
+    /// have got another schema after they were written.
+    pub bypass_document_validation: bool,
     /// What the configuration file declares with it.
     pub(crate) declared: Option<Declaration>,
 }
@@ -339,7 +342,7 @@ pub(super) fn plan(
             documents: Vec::new(),
             emptied: Vec::new(),
         },
-        missing: Vec::new(),
+        wrong: Vec::new(),
     };
     let mut pruned = BTreeSet::new();
     for op in change.ops {
@@ -375,8 +378,8 @@ pub(super) fn plan(
     if options.prune {
         plan.prune(&pruned)?;
     }
-    if !plan.missing.is_empty() {
-        return Err(Rejection::Invalid(plan.missing));
+    if !plan.wrong.is_empty() {
+        return Err(Rejection::Invalid(plan.wrong));
     }
     let Plan {
         mut next,
@@ -395,8 +398,8 @@ struct Plan<'a> {
     options: &'a Options,
     next: State,
     planned: Planned,
-    /// Sensitive fields that are neither given nor stored.
-    missing: Vec<Diagnostic>,
+    /// Sensitive fields that are neither given nor stored, and data that nests too deep.
+    wrong: Vec<Diagnostic>,
 }
 
 impl Plan<'_> {
@@ -410,8 +413,11 @@ impl Plan<'_> {
 
     fn put(&mut self, spec: Spec, pointer: String, now: OffsetDateTime) -> Result<(), Rejection> {
         let key = spec.key();
-        if let Some((field, detail)) = spec.lacks_sensitive() {
-            self.missing.push(Diagnostic {
+        let lacks = spec
+            .lacks_sensitive()
+            .map(|(at, what)| (at.to_owned(), what.to_owned()));
+        for (field, detail) in lacks.into_iter().chain(spec.too_deep()) {
+            self.wrong.push(Diagnostic {
                 pointer: format!("{pointer}{field}"),
                 span: None,
                 detail: format!("{key}: {detail}"),
