@@ -36,16 +36,26 @@ async fn data_as_deep_as_is_taken_comes_back_from_every_export() {
     }));
     let admin = gateway.admin_addr();
     let (fits, deep) = (nested(56), nested(57));
-    let schema = |levels| json!({"schema": {"const": nested(levels - 1)}});
+    let schema = |levels: usize| json!({"schema": {"const": nested(levels - 1)}});
     for (path, good, bad, pointer) in [
-        ("document/default/col/d", json!({"data": fits}), json!({"data": deep}), "/data"),
+        (
+            "document/default/col/d",
+            json!({"data": fits}),
+            json!({"data": deep}),
+            "/data",
+        ),
         (
             "consumer/default/c",
             json!({"metadata": {"a": nested(55)}}),
             json!({"metadata": {"a": nested(56)}}),
             "/metadata",
         ),
-        ("collection/default/other", schema(56), schema(57), "/schema"),
+        (
+            "collection/default/other",
+            schema(56),
+            schema(57),
+            "/schema",
+        ),
     ] {
         let refused = ask(admin, "PUT", path, Some(bad), 422).await;
         assert_eq!(pointers(&refused), [pointer]);
@@ -66,7 +76,10 @@ async fn data_as_deep_as_is_taken_comes_back_from_every_export() {
     assert_eq!(again["changes"], json!([]));
     // A configuration file has one level more around it.
     let file = stored(export.clone());
-    assert_eq!(ask(file.admin_addr(), "GET", "export", None, 200).await, export);
+    assert_eq!(
+        ask(file.admin_addr(), "GET", "export", None, 200).await,
+        export
+    );
 }
 
 #[tokio::test]

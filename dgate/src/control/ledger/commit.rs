@@ -48,6 +48,7 @@ impl Ledger {
             changes,
             documents,
             emptied,
+            warnings,
             ..
         } = planned;
         let before = inner.state.clone();
@@ -60,7 +61,7 @@ impl Ledger {
             revision: after.revision(),
             changes,
             version: writes.version(),
-            ..Applied::default()
+            warnings,
         };
         applied.changes.extend(writes.changes());
         let declared = options.declared.clone().filter(|new| {

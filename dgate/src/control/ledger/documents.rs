@@ -114,6 +114,31 @@ impl Ledger {
             .transpose()?)
     }
 
+    /// Whether a collection holds a document that has not expired.
+    ///
+    /// # Errors
+    /// What the store does not give.
+    pub(super) fn holds_documents(
+        &self,
+        collection: &Key,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let prefix = layout::documents(Some(&collection.namespace), Some(&collection.name));
+        let mut holds = false;
+        let mut failed = None;
+        let end = layout::end_of(&prefix);
+        self.store.scan(&prefix, Some(&end), &mut |at, bytes| {
+            if let Some(key) = layout::document_key(at) {
+                match DocumentRecord::read_head(&key, bytes) {
+                    Ok(head) => holds = head.lives(now),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            !holds && failed.is_none()
+        })?;
+        failed.map_or(Ok(holds), |e| Err(e.into()))
+    }
+
     /// A page of documents.
     ///
     /// # Errors
