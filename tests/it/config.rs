@@ -8,7 +8,7 @@ use dgate_tests::client::{Conn, DEADLINE, get, poll_until};
 use dgate_tests::gateway::{call, proxy_to};
 use dgate_tests::process::{PATIENCE, Place, Process};
 use dgate_tests::upstream::TestUpstream;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const LISTEN: &str = "version: 1\nproxy: { listen: '127.0.0.1:0' }\nadmin: { listen: '127.0.0.1:0' }\nlog: { format: json }\n";
 
@@ -346,6 +346,116 @@ async fn a_namespace_that_the_file_no_longer_names_is_gone_after_sighup() {
     for path in [made, "/api/v1/route/default/all"] {
         assert_eq!(status(path).await, 200, "{path}");
     }
+}
+
+#[tokio::test]
+async fn what_a_file_leaves_behind_keeps_no_gateway_from_its_start() {
+    let declared = json!({
+        "namespaces": [{"name": "default"}, {"name": "cfg"}, {"name": "doc"}],
+        "secrets": [{"namespace": "cfg", "name": "k", "data": "hush"}],
+        "services": [{"namespace": "cfg", "name": "svc", "urls": ["http://127.0.0.1:9"]}],
+        "collections": [{"namespace": "doc", "name": "col"}, {"namespace": "doc", "name": "empty"}],
+        "documents": [{"namespace": "doc", "collection": "col", "id": "a", "data": 1}],
+    });
+    let config = |resources: Value| {
+        let mut config = json!({"version": 1, "storage": {"path": "data"}, "log": {"format": "json"},
+            "proxy": {"listen": "127.0.0.1:0"}, "admin": {"listen": "127.0.0.1:0"}});
+        if !resources.is_null() {
+            config["resources"] = resources;
+        }
+        config
+    };
+    let check = async |process: &Process| {
+        for (kind, name, part) in [
+            ("namespace", "cfg", "secret `cfg/k`"),
+            ("collection", "col", "documents"),
+            ("namespace", "doc", "collection `doc/col`"),
+        ] {
+            let found = process.output().lines().any(|line| {
+                let line: Value = serde_json::from_str(line).unwrap_or_default();
+                line["level"] == "WARN"
+                    && (&line["kind"], &line["name"]) == (&json!(kind), &json!(name))
+                    && line["detail"].as_str().unwrap().contains(part)
+            });
+            assert!(found, "{kind} {name}: {}", process.output());
+        }
+        for (path, status) in [
+            ("namespace/cfg", 200),
+            ("secret/cfg/k", 200),
+            ("service/cfg/svc", 404),
+            ("document/doc/col/a", 200),
+            ("collection/doc/empty", 404),
+            ("namespace/default", 404),
+        ] {
+            let path = format!("/api/v1/{path}");
+            let answer = call(process.admin_addr(), "GET", &path, &[], None).await;
+            assert_eq!(answer.status, status, "{path}");
+        }
+    };
+    // At the next start, and by a SIGHUP.
+    let process = Process::start(config(declared.clone()));
+    let place = process.kill();
+    place.write("dgate.yaml", &config(Value::Null).to_string());
+    let process = place.serve(&[]);
+    check(&process).await;
+    let process = Process::start(config(declared));
+    process.reload(config(Value::Null));
+    process.wait_for_line("read again");
+    check(&process).await;
+    // It is told once, and no start after that minds.
+    let process = process.kill().serve(&[]);
+    assert!(
+        !process.output().contains("pruning leaves"),
+        "{}",
+        process.output()
+    );
+}
+
+#[tokio::test]
+async fn global_plugins_and_the_resources_they_need_are_taken_over_together() {
+    let upstream = TestUpstream::echo();
+    let config = |plugins: Value, secret: Option<(&str, &str)>| {
+        let mut bundle = proxy_to(upstream.url());
+        if let Some((name, data)) = secret {
+            bundle["secrets"] = json!([{"name": name, "data": data}]);
+        }
+        json!({"version": 1, "storage": {"path": "data"}, "log": {"format": "json"}, "admin": {"listen": "127.0.0.1:0"},
+            "proxy": {"listen": "127.0.0.1:0", "workers": 1, "plugins": plugins}, "resources": bundle})
+    };
+    let stamp = |text: &str| json!([{"name": "response-transform", "config": {"add": {"headers": {"X-Stamp": text}}}}]);
+    let stamped = async |process: &Process| {
+        let answer = get(process.addr(), "/").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.header("x-stamp").map(str::to_owned)
+    };
+    let process = Process::start(config(json!([]), None));
+    assert_eq!(stamped(&process).await, None);
+    process.reload(config(stamp("${secret:g}"), Some(("g", "one"))));
+    process.wait_for_line("read again");
+    assert_eq!(stamped(&process).await.as_deref(), Some("one"));
+
+    // Neither counts without the other.
+    let mut bad = config(stamp("plain"), None);
+    bad["resources"]["routes"][0]["service"] = json!("ghost");
+    process.reload(bad);
+    process.wait_for_line("ghost");
+    assert_eq!(stamped(&process).await.as_deref(), Some("one"));
+    process.reload(config(stamp("${secret:h}"), Some(("g", "two"))));
+    let line = process.wait_for_line("secret `h` does not exist");
+    assert!(line.contains("proxy.plugins"), "{line}");
+    assert_eq!(stamped(&process).await.as_deref(), Some("one"));
+
+    // At a start they come together as well: no older revision is looked for.
+    let place = process.kill();
+    let last = config(stamp("${secret:h}"), Some(("h", "three")));
+    place.write("dgate.yaml", &last.to_string());
+    let process = place.serve(&[]);
+    assert_eq!(stamped(&process).await.as_deref(), Some("three"));
+    assert!(
+        !process.output().contains("older revision"),
+        "{}",
+        process.output()
+    );
 }
 
 #[tokio::test]

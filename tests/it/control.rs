@@ -8,6 +8,7 @@ mod disk;
 mod documents;
 mod ledger;
 mod restart;
+mod restorable;
 mod secrets;
 mod stale;
 

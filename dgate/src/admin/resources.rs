@@ -5,7 +5,8 @@ use super::auth::author;
 use super::problem::Refusal;
 use crate::config::{Diagnostic, Format, Node, Span, parse};
 use crate::control::{
-    Applied, ChangeSet, Control, DocumentPage, DocumentQuery, Options, Rejection, StoredDocument,
+    Applied, ChangeSet, Control, DocumentPage, DocumentQuery, Options, PAGE_BYTES, Rejection,
+    StoredDocument,
 };
 use crate::resource::{Key, Kind, Spec, Stored, read_bundle};
 use axum::Json;
@@ -119,20 +120,58 @@ pub(super) async fn list(
         let detail = "collection chooses among documents only";
         return Err(Refusal::malformed(detail));
     }
-    let mut found = state
-        .of_kind(kind)
-        .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
-        .filter(|(_, stored)| {
-            query
-                .tag
-                .as_ref()
-                .is_none_or(|t| stored.spec.tags().contains(t))
-        })
-        .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
-    let page: Vec<_> = found.by_ref().take(limit).collect();
-    let next = found.next().and(page.last()).map(|(key, _)| key.path());
-    let items: Vec<Value> = page.iter().map(|(_, stored)| stored.to_json()).collect();
-    Ok(Json(json!({"items": items, "next": next, "revision": state.revision()})).into_response())
+    let text = move || -> Result<String, Refusal> {
+        let found = state
+            .of_kind(kind)
+            .filter(|(key, _)| query.namespace.as_ref().is_none_or(|n| key.namespace == *n))
+            .filter(|(_, stored)| {
+                query
+                    .tag
+                    .as_ref()
+                    .is_none_or(|t| stored.spec.tags().contains(t))
+            })
+            .filter(|(key, _)| after.as_ref().is_none_or(|after| *key > after));
+        let mut page = Page::default();
+        for (key, stored) in found {
+            if page.count == limit || page.items.len() > PAGE_BYTES {
+                return Ok(page.ended(page.last.clone(), state.revision()));
+            }
+            page.push(key, &stored.to_json());
+        }
+        Ok(page.ended(None, state.revision()))
+    };
+    Ok(page_of(off_the_runtime(text).await?))
+}
+
+/// A page of a list, as it is sent.
+#[derive(Default)]
+struct Page {
+    /// The items with commas between them.
+    items: String,
+    count: usize,
+    /// Where the last item is found.
+    last: Option<String>,
+}
+
+impl Page {
+    fn push(&mut self, key: &Key, item: &Value) {
+        if self.count > 0 {
+            self.items.push(',');
+        }
+        self.items += &item.to_string();
+        self.count += 1;
+        self.last = Some(key.path());
+    }
+
+    /// `next` is where the page after it goes on.
+    fn ended(&self, next: Option<String>, revision: u64) -> String {
+        let (items, next) = (&self.items, json!(next));
+        format!(r#"{{"items":[{items}],"next":{next},"revision":{revision}}}"#)
+    }
+}
+
+fn page_of(text: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
 }
 
 /// A page of documents.
@@ -143,22 +182,25 @@ async fn documents(shared: &Shared, query: ListQuery, after: Option<Key>, limit:
     }
     let control = shared.gateway.control().clone();
     let revision = control.state().revision();
-    let read = move || {
-        if query.tag.is_some() {
-            return Ok(DocumentPage::default());
+    let text = move || -> Result<String, Refusal> {
+        let found = match query.tag {
+            // Documents have none.
+            Some(_) => DocumentPage::default(),
+            None => control.ledger().documents(&DocumentQuery {
+                namespace: query.namespace.as_deref(),
+                collection: query.collection.as_deref(),
+                after,
+                limit,
+                ..DocumentQuery::default()
+            })?,
+        };
+        let mut page = Page::default();
+        for stored in &found.items {
+            page.push(&stored.key, &stored.to_json());
         }
-        control.ledger().documents(&DocumentQuery {
-            namespace: query.namespace.as_deref(),
-            collection: query.collection.as_deref(),
-            after,
-            limit,
-            ..DocumentQuery::default()
-        })
+        Ok(page.ended(found.next.map(|key| key.path()), revision))
     };
-    let page = off_the_runtime(read).await?;
-    let items: Vec<Value> = page.items.iter().map(StoredDocument::to_json).collect();
-    let next = page.next.map(|key| key.path());
-    Ok(Json(json!({"items": items, "next": next, "revision": revision})).into_response())
+    Ok(page_of(off_the_runtime(text).await?))
 }
 
 /// A resource or a document as it is stored.
@@ -468,6 +510,8 @@ pub(super) struct ApplyQuery {
     dry_run: bool,
     #[serde(default)]
     prune: bool,
+    #[serde(default)]
+    bypass_document_validation: bool,
     expected_revision: Option<u64>,
     #[serde(default)]
     message: String,
@@ -490,6 +534,7 @@ pub(super) async fn apply(
     let options = Options {
         dry_run: query.dry_run,
         prune: query.prune,
+        bypass_document_validation: query.bypass_document_validation,
         expected_revision: query.expected_revision,
         ..Options::default()
     };

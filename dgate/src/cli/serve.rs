@@ -174,23 +174,20 @@ pub(super) fn take_over(
 ) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
     let keys = default_certificate(&loaded.config, &loaded.base_dir)?;
-    // Plugins and Via are compiled into routes: if they do not compile, nothing else is taken over.
-    let globals = Settings::globals(&loaded.config);
-    let before = gateway
-        .control()
-        .set_globals(globals)
-        .map_err(|e| StartError::refused(e, source))?;
     let declared = loaded.resources.as_ref().map(|bundle| Declared {
         bundle,
         files: &loaded.files,
         source,
         prefix: "/resources",
     });
-    if let Err(error) = take_declared(gateway.control(), declared.as_ref()) {
-        // The old globals compiled a moment ago with the same state.
-        let _ = gateway.control().set_globals(before);
-        return Err(error);
-    }
+    // Plugins and Via are compiled into routes, together with what is declared: each may need what the other brings.
+    let globals = Settings::globals(&loaded.config);
+    let control = gateway.control();
+    take_declared(control, declared.as_ref(), Some(globals.clone()))?;
+    // Where nothing is declared anew they count by themselves.
+    control
+        .set_globals(globals)
+        .map_err(|e| StartError::refused(e, source))?;
     gateway.set_settings(Settings::new(&loaded.config));
     server.reload(gateway);
     // One that was made at the start stays: it is as good as another.

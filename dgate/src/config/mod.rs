@@ -54,7 +54,7 @@ pub use load::{
     ConfigError, Loaded, Problem, bundle, check, find, load, load_file, looks_like_bundle, read,
 };
 pub use plugin_use::PluginUse;
-pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};
+pub use tree::{Format, Key, MAX_DATA_DEPTH, MAX_DEPTH, Node, Value, parse};
 pub(crate) use validate::nearest;
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
 #[cfg(feature = "admin")]

@@ -16,6 +16,10 @@ use super::diagnostic::{Diagnostic, Span, steps};
 /// How deep lists and maps may nest: recursion over a tree needs no other bound.
 pub const MAX_DEPTH: usize = 64;
 
+/// How deep free data within a resource may nest: so much less that it can be read again from a bundle in a
+/// configuration file, whatever that has around it (six levels at most).
+pub const MAX_DATA_DEPTH: usize = MAX_DEPTH - 8;
+
 /// A value and where it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Node {

@@ -3,12 +3,15 @@
 use super::ledger::{Declaration, LedgerError, StoredDocument};
 use crate::config::{Diagnostic, Span};
 use crate::resource::{Bundle, Document, Key, Kind, Spec, State};
-use crate::snapshot::{Problem, ProblemKind, Warning};
+use crate::snapshot::{Globals, Problem, ProblemKind, Warning};
 use crate::store::StoreError;
 use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
+
+/// How many resources are named in a line for people.
+const NAMED: usize = 10;
 
 /// An ordered list of operations that commits as a whole.
 #[derive(Clone, Debug, Default)]
@@ -97,6 +100,11 @@ pub struct Options {
     pub if_exists: bool,
     /// The one resource must not exist (`If-None-Match: *`).
     pub if_none_match: bool,
+    /// Takes documents that do not fit the schema of their collection, as a restore has to: their collections may
+    /// have got another schema after they were written.
+    pub bypass_document_validation: bool,
+    /// Global settings that count together with it.
+    pub(crate) globals: Option<Globals>,
     /// What the configuration file declares with it.
     pub(crate) declared: Option<Declaration>,
 }
@@ -108,7 +116,7 @@ pub struct Applied {
     pub revision: u64,
     /// What changed.
     pub changes: Vec<Change>,
-    /// What looks wrong in the modules of the changeset.
+    /// What looks wrong in the modules and certificates of the changeset, and what pruning left.
     pub warnings: Vec<Warning>,
     /// The state that it left, durable as soon as it is.
     pub(crate) state: Arc<State>,
@@ -134,7 +142,6 @@ impl Change {
 impl Applied {
     /// What was deleted, for the log: the first ten, and how many more.
     pub(super) fn deleted(&self) -> Option<String> {
-        const NAMED: usize = 10;
         let gone: Vec<_> = self
             .changes
             .iter()
@@ -296,6 +303,8 @@ pub(super) struct Planned {
     pub(super) documents: Vec<DocumentOp>,
     /// What goes, and must be empty or takes along what is in it.
     pub(super) emptied: Vec<Emptied>,
+    /// What pruning leaves, since it holds what pruning never takes.
+    pub(super) warnings: Vec<Warning>,
 }
 
 /// An operation on a document.
@@ -316,12 +325,16 @@ pub(super) struct Emptied {
     pub(super) cascade: bool,
 }
 
+/// Says whether a collection holds a document.
+pub(super) type Holds<'a> = &'a dyn Fn(&Key) -> Result<bool, LedgerError>;
+
 /// Works out what becomes of the configuration. Pure: the same in every copy of the ledger.
 pub(super) fn plan(
     current: &State,
     change: ChangeSet,
     options: &Options,
     now: OffsetDateTime,
+    holds: Holds<'_>,
 ) -> Result<Planned, Rejection> {
     if let Some(expected) = options.expected_revision
         && expected != current.revision()
@@ -341,8 +354,9 @@ pub(super) fn plan(
             changes: Vec::new(),
             documents: Vec::new(),
             emptied: Vec::new(),
+            warnings: Vec::new(),
         },
-        missing: Vec::new(),
+        wrong: Vec::new(),
     };
     let mut pruned = BTreeSet::new();
     for op in change.ops {
@@ -376,10 +390,10 @@ pub(super) fn plan(
         }
     }
     if options.prune {
-        plan.prune(&pruned)?;
+        plan.prune(&pruned, holds)?;
     }
-    if !plan.missing.is_empty() {
-        return Err(Rejection::Invalid(plan.missing));
+    if !plan.wrong.is_empty() {
+        return Err(Rejection::Invalid(plan.wrong));
     }
     let Plan {
         mut next,
@@ -398,8 +412,8 @@ struct Plan<'a> {
     options: &'a Options,
     next: State,
     planned: Planned,
-    /// Sensitive fields that are neither given nor stored.
-    missing: Vec<Diagnostic>,
+    /// Sensitive fields that are neither given nor stored, and data that nests too deep.
+    wrong: Vec<Diagnostic>,
 }
 
 impl Plan<'_> {
@@ -413,8 +427,11 @@ impl Plan<'_> {
 
     fn put(&mut self, spec: Spec, pointer: String, now: OffsetDateTime) -> Result<(), Rejection> {
         let key = spec.key();
-        if let Some((field, detail)) = spec.lacks_sensitive() {
-            self.missing.push(Diagnostic {
+        let lacks = spec
+            .lacks_sensitive()
+            .map(|(at, what)| (at.to_owned(), what.to_owned()));
+        for (field, detail) in lacks.into_iter().chain(spec.too_deep()) {
+            self.wrong.push(Diagnostic {
                 pointer: format!("{pointer}{field}"),
                 span: None,
                 detail: format!("{key}: {detail}"),
@@ -462,8 +479,8 @@ impl Plan<'_> {
     }
 
     /// Deletes what the changeset does not name: in the namespaces that it touches, and with `prune_namespaces`.
-    /// Secrets and documents stay, and so does nothing that holds some: that is an error.
-    fn prune(&mut self, touched: &BTreeSet<String>) -> Result<(), Rejection> {
+    /// Secrets and documents stay, and with a warning so does what holds some.
+    fn prune(&mut self, touched: &BTreeSet<String>, holds: Holds<'_>) -> Result<(), Rejection> {
         let (options, located) = (self.options, &self.planned.located);
         // A namespace that is only pruned stays itself; one that the last bundle named and this one does not goes.
         let goes = |key: &Key| match key.kind {
@@ -479,23 +496,43 @@ impl Plan<'_> {
             .all()
             .map(|(key, _)| key)
             .filter(|key| goes(key) && !located.contains_key(*key));
-        for key in extra.cloned().collect::<Vec<_>>() {
+        let (namespaces, within): (Vec<_>, Vec<_>) =
+            extra.cloned().partition(|key| key.kind == Kind::Namespace);
+        for key in within {
+            if key.kind == Kind::Collection && (self.puts_into(&key) || holds(&key)?) {
+                self.kept(key, "documents");
+                continue;
+            }
             self.empty(&key, false);
             self.gone(key);
         }
-        for emptied in &self.planned.emptied {
-            let key = &emptied.key;
-            let by: Vec<_> = match key.kind {
-                Kind::Namespace => referrers(&self.next, key),
-                _ => Vec::new(),
-            };
-            let secrets = by.iter().any(|key| key.kind == Kind::Secret);
-            if secrets {
-                let key = key.clone();
-                return Err(Rejection::Referenced { key, by });
+        for key in namespaces {
+            match referrers(&self.next, &key).as_slice() {
+                [] => {
+                    self.empty(&key, false);
+                    self.gone(key);
+                }
+                held => self.kept(key, &names(&held[..held.len().min(NAMED)])),
             }
         }
         Ok(())
+    }
+
+    /// Whether the changeset puts a document into a collection.
+    fn puts_into(&self, collection: &Key) -> bool {
+        self.planned.documents.iter().any(|op| match op {
+            DocumentOp::Put { document, .. } => {
+                (&document.namespace, &document.collection)
+                    == (&collection.namespace, &collection.name)
+            }
+            DocumentOp::Delete(_) => false,
+        })
+    }
+
+    fn kept(&mut self, key: Key, holds: &str) {
+        let detail =
+            format!("not pruned, since it holds {holds}: delete those first, or declare it");
+        self.planned.warnings.push(Warning { key, detail });
     }
 }
 

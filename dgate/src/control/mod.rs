@@ -11,7 +11,7 @@ mod rollback;
 
 pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
 pub use ledger::{Changed, Codec, Ledger, LedgerError, Revision, Unreadable};
-pub(crate) use ledger::{Declaration, DocumentPage, DocumentQuery, StoredDocument};
+pub(crate) use ledger::{Declaration, DocumentPage, DocumentQuery, PAGE_BYTES, StoredDocument};
 #[cfg(feature = "js")]
 pub(crate) use modules::Reached;
 
@@ -77,32 +77,54 @@ impl Control {
     /// # Errors
     /// When the routes that the program itself brings conflict, or the history can't be read.
     pub fn open(compiler: Compiler, ledger: Arc<Ledger>) -> Result<Self, Rejection> {
-        let state = ledger.published();
-        let mut stale = None;
-        let snapshot = match compiler.compile(&state, None) {
-            Ok(snapshot) => snapshot,
-            Err(problems) => {
-                let reason = Rejection::from_problems(problems, &|_| None);
-                let (serving, snapshot) = last_good(&compiler, &ledger, &state, reason)?;
-                stale = Some(serving);
-                snapshot
-            }
-        };
-        let snapshot = Arc::new(snapshot);
-        Ok(Self {
+        let control = Self::unserved(compiler, ledger);
+        control.serve_stored()?;
+        Ok(control)
+    }
+
+    /// Takes a ledger up and serves nothing yet. What is declared anew comes first, so that it can repair what is
+    /// stored; [`Self::serve_stored`] has to follow.
+    pub(crate) fn unserved(compiler: Compiler, ledger: Arc<Ledger>) -> Self {
+        let nothing = Arc::new(Snapshot::default());
+        Self {
             registry: compiler.registry().clone(),
             ledger,
             writer: Mutex::new(Writer {
                 compiler,
-                compiled: snapshot.clone(),
+                compiled: nothing.clone(),
                 turn: 0,
             }),
-            snapshot: Arc::new(ArcSwap::new(snapshot)),
+            snapshot: Arc::new(ArcSwap::new(nothing)),
             live: Mutex::new(0),
-            stale: ArcSwapOption::new(stale.map(Arc::new)),
+            stale: ArcSwapOption::empty(),
             #[cfg(feature = "seal")]
             passwords: passwords::Hasher::default(),
-        })
+        }
+    }
+
+    /// Serves what the ledger holds, as [`Self::open`] says, unless a change was compiled already.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub(crate) fn serve_stored(&self) -> Result<(), Rejection> {
+        let mut writer = self.writer.lock();
+        if writer.turn > 0 {
+            return Ok(());
+        }
+        let state = self.ledger.committed();
+        let snapshot = match writer.compiler.compile(&state, None) {
+            Ok(snapshot) => snapshot,
+            Err(problems) => {
+                let reason = Rejection::from_problems(problems, &|_| None);
+                let (stale, snapshot) = last_good(&writer.compiler, &self.ledger, &state, reason)?;
+                self.stale.store(Some(Arc::new(stale)));
+                snapshot
+            }
+        };
+        let snapshot = Arc::new(snapshot);
+        let turn = writer.takes(snapshot.clone());
+        self.serve(turn, snapshot, state);
+        Ok(())
     }
 
     /// The state as of the last durable commit.
@@ -144,7 +166,8 @@ impl Control {
     /// A [`Rejection`]; then nothing has changed.
     #[cfg_attr(not(feature = "seal"), allow(unused_mut))]
     pub fn apply(&self, mut change: ChangeSet, options: &Options) -> Result<Applied, Rejection> {
-        if change.only_documents() && !options.prune && options.declared.is_none() {
+        let alone = !options.prune && options.declared.is_none() && options.globals.is_none();
+        if alone && change.only_documents() {
             return self.ledger.write_documents(change, options);
         }
         // Before the turn of this writer: it takes long. And before anything is recorded: a hash has a random salt,
@@ -153,26 +176,33 @@ impl Control {
         self.passwords.hash(&mut change, &self.committed())?;
         let entry = Entry::of(&change, now(), None);
         let mut writer = self.writer.lock();
-        let (applied, compiled) =
+        let mut options = options.clone();
+        // The same ones are no reason to compile: what serves may be an older revision.
+        options.globals = options
+            .globals
+            .filter(|new| new != writer.compiler.globals());
+        let other = options.globals.clone();
+        let other = other.map(|globals| writer.compiler.with_globals(globals));
+        let compiler = other.as_ref().unwrap_or(&writer.compiler);
+        let (mut applied, compiled) =
             self.ledger
-                .change(&entry, change, options, |next, located| {
-                    let snapshot = writer
-                        .compiler
+                .change(&entry, change, &options, |next, located| {
+                    let snapshot = compiler
                         .compile(next, Some(&writer.compiled))
                         .map_err(|p| {
                             Rejection::from_problems(p, &|key| located.get(key).cloned())
                         })?;
                     let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
-                    let warnings = warned.cloned().collect();
+                    let warnings: Vec<_> = warned.cloned().collect();
                     Ok((Arc::new(snapshot), warnings))
                 })?;
         let (snapshot, warnings) = compiled.unzip();
-        let applied = Applied {
-            warnings: warnings.unwrap_or_default(),
-            ..applied
-        };
+        applied.warnings.extend(warnings.into_iter().flatten());
         if options.dry_run {
             return Ok(applied);
+        }
+        if let Some(other) = other {
+            writer.compiler = other;
         }
         let changed = snapshot.is_some();
         // What is so already was perhaps made so by a writer that is still on its way to the disk: then this one may
@@ -187,8 +217,11 @@ impl Control {
         self.ledger.sync()?;
         if changed {
             self.stale.store(None);
-            log(&applied, &entry);
+            if !applied.changes.is_empty() {
+                log(&applied, &entry);
+            }
         }
+        warn(&applied);
         self.serve(turn, snapshot, applied.state.clone());
         Ok(applied)
     }
@@ -203,28 +236,16 @@ impl Control {
         }
     }
 
-    /// Compiles the current state anew with other global settings, and gives the old ones back.
+    /// Compiles the current state anew with other global settings.
     ///
     /// # Errors
     /// A [`Rejection`] with what does not compile; then the old ones stay.
-    pub fn set_globals(&self, globals: Globals) -> Result<Globals, Rejection> {
-        let mut writer = self.writer.lock();
-        let before = writer.compiler.globals().clone();
-        if before == globals {
-            return Ok(before);
-        }
-        let changed = writer.compiler.with_globals(globals);
-        let state = self.ledger.committed();
-        let snapshot = changed
-            .compile(&state, Some(&writer.compiled))
-            .map_err(|p| Rejection::from_problems(p, &|_| None))?;
-        // The state may be ahead of what is durable.
-        self.ledger.sync()?;
-        writer.compiler = changed;
-        self.stale.store(None);
-        let turn = writer.takes(Arc::new(snapshot));
-        self.serve(turn, writer.compiled.clone(), state);
-        Ok(before)
+    pub fn set_globals(&self, globals: Globals) -> Result<(), Rejection> {
+        let options = Options {
+            globals: Some(globals),
+            ..Options::default()
+        };
+        self.apply(ChangeSet::default(), &options).map(drop)
     }
 }
 
@@ -303,6 +324,9 @@ fn log(applied: &Applied, entry: &Entry) {
         deleted = applied.deleted().map(tracing::field::display),
         "configuration changed"
     );
+}
+
+fn warn(applied: &Applied) {
     for warning in &applied.warnings {
         let Key {
             kind,
@@ -310,10 +334,14 @@ fn log(applied: &Applied, entry: &Entry) {
             name,
         } = &warning.key;
         let detail = &warning.detail;
-        if *kind == Kind::Module {
-            tracing::warn!(namespace, module = name, %detail, "a module looks wrong");
-        } else {
-            tracing::warn!(namespace, domain = name, %detail, "a certificate looks wrong");
+        match kind {
+            Kind::Module => {
+                tracing::warn!(namespace, module = name, %detail, "a module looks wrong");
+            }
+            Kind::Domain => {
+                tracing::warn!(namespace, domain = name, %detail, "a certificate looks wrong");
+            }
+            _ => tracing::warn!(namespace, %kind, name, %detail, "pruning leaves a resource"),
         }
     }
 }

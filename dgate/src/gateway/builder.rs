@@ -237,8 +237,7 @@ impl Builder {
         if !wrong.is_empty() {
             return Err(StartError::Routes(wrong));
         }
-        let control = Control::open(compiler, ledger)
-            .map_err(|e| StartError::refused(e, self.source.as_deref()))?;
+        let control = Control::unserved(compiler, ledger);
         let resources = self
             .resources
             .or_else(|| config.resources.as_ref().map(Node::from_json));
@@ -248,7 +247,10 @@ impl Builder {
             source: self.source.as_deref(),
             prefix: "/resources",
         });
-        take_declared(&control, declared.as_ref())?;
+        take_declared(&control, declared.as_ref(), None)?;
+        control
+            .serve_stored()
+            .map_err(|e| StartError::refused(e, self.source.as_deref()))?;
         let layers = self.layers;
         Ok(DGate::new(Settings::new(&config), control, |router| {
             (!layers.is_empty()).then(|| {
@@ -329,6 +331,14 @@ impl Declared<'_> {
                 found.detail.clone_from(&within.detail);
             }
         }
+        if found.span.is_none() && found.pointer.is_empty() {
+            // Not in the bundle: a global plugin, or what is stored.
+            return Problem {
+                diagnostic: found,
+                variable: None,
+                file,
+            };
+        }
         if found.span.is_none() {
             let placed = self.bundle.diagnose(&found.pointer, "");
             found.span = placed.span;
@@ -347,9 +357,12 @@ impl Declared<'_> {
 /// Applies the bundle of a configuration file when it differs from the one that was applied last: what was changed
 /// through the Admin API since then stays otherwise. What its namespaces hold besides goes, and so do the namespaces
 /// of the last one that it no longer names. A file without a bundle declares an empty one.
+///
+/// `globals` count with the bundle, if it is applied: each may need what the other brings.
 pub(crate) fn take_declared(
     control: &Control,
     declared: Option<&Declared<'_>>,
+    globals: Option<Globals>,
 ) -> Result<(), StartError> {
     let last = control.ledger().declared();
     let Some(declared) = declared else {
@@ -363,15 +376,16 @@ pub(crate) fn take_declared(
             source: None,
             prefix: "/resources",
         };
-        return declare(control, &declared, Some(last));
+        return declare(control, &declared, Some(last), globals);
     };
-    declare(control, declared, last)
+    declare(control, declared, last, globals)
 }
 
 fn declare(
     control: &Control,
     declared: &Declared<'_>,
     last: Option<Declaration>,
+    globals: Option<Globals>,
 ) -> Result<(), StartError> {
     let text = declared.bundle.to_json().to_string();
     let now = Declaration {
@@ -385,6 +399,7 @@ fn declare(
         prune: true,
         prune_namespaces: last.map(|last| last.namespaces).unwrap_or_default(),
         declared: Some(now),
+        globals,
         ..Options::default()
     };
     apply(control, declared, &options)

@@ -7,6 +7,7 @@ mod bundle;
 mod check;
 mod collection;
 mod consumer;
+mod depth;
 mod document;
 mod domain;
 mod module;

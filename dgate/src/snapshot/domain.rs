@@ -29,6 +29,15 @@ pub struct DomainTable<T> {
     values: Vec<T>,
 }
 
+impl<T> Default for DomainTable<T> {
+    fn default() -> Self {
+        Self {
+            levels: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Level {
     exact: HashMap<String, usize>,

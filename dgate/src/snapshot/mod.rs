@@ -20,7 +20,8 @@ use router::{Found, Lookup, Methods, Router};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Everything that a request needs to find its way, compiled from one revision.
+/// Everything that a request needs to find its way, compiled from one revision. The default one knows no way.
+#[derive(Default)]
 pub struct Snapshot {
     revision: u64,
     domains: DomainTable<Site>,

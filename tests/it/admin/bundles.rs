@@ -327,3 +327,39 @@ async fn what_is_wrong_with_texts_is_told_with_what_is_wrong_with_types_and_with
         assert_eq!(all, alone);
     }
 }
+
+#[tokio::test]
+async fn a_page_of_resources_ends_at_its_bytes() {
+    let gateway = gateway();
+    let source = format!("// {}\n", "x".repeat(1_000_000));
+    let names: Vec<_> = (10..30).map(|n| format!("m{n}")).collect();
+    for all in names.chunks(5) {
+        let all = all
+            .iter()
+            .map(|name| json!({"name": name, "source": source}));
+        let bundle = json!({"modules": all.collect::<Vec<_>>()});
+        let answer = gateway.admin("POST", "/api/v1/apply", Some(bundle)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let (mut found, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let answer = gateway
+            .admin("GET", &format!("/api/v1/module?{cursor}"), None)
+            .await;
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+        assert!(answer.text().len() < 10_000_000, "{}", answer.text().len());
+        let page = answer.json();
+        let items = page["items"].as_array().unwrap();
+        found.extend(
+            items
+                .iter()
+                .map(|item| item["name"].as_str().unwrap().to_owned()),
+        );
+        pages += 1;
+        match page["next"].as_str() {
+            Some(next) => cursor = format!("cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((found, pages), (names, 3));
+}

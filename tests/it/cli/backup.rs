@@ -97,6 +97,17 @@ async fn a_backup_restores_everything_into_an_empty_gateway() {
     // Sensitive fields are compared too: they are what they were.
     let again = does(&other, &[&["apply", "-f", "b.dgate"][..], &with].concat());
     assert_eq!(again, "nothing to change, revision 1\n");
+    // Documents come back whatever schema their collection has got since they were written.
+    let schema = json!({"collections": [{"name": "links", "schema": {"type": "string"}}]});
+    apply(&from, schema).await;
+    does(&place, &["export", "--with-secrets", "b.dgate"]);
+    let empty = Process::start(json!({}));
+    let third = client(&empty)
+        .file("b.dgate", &fs::read_to_string(&path).unwrap())
+        .file("pass", PASSPHRASE);
+    does(&third, &[&["diff", "-f", "b.dgate"][..], &with].concat());
+    does(&third, &[&["apply", "-f", "b.dgate"][..], &with].concat());
+    assert_eq!(does(&third, &["export"]), does(&place, &["export"]));
     let line = from.wait_for_line("/api/v1/backup");
     assert!(
         line.contains("audit") && !from.output().contains(PASSPHRASE),

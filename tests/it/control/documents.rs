@@ -146,10 +146,25 @@ async fn what_holds_documents_goes_only_with_them() {
     let named =
         json!([{"kind": "document", "key": "n/col/a"}, {"kind": "document", "key": "n/col/b/ü"}]);
     assert_eq!(refused["referrers"], named);
-    // Pruning takes neither documents with it nor secrets, nor what holds them.
+    // Pruning takes neither documents with it nor secrets, nor what holds them, and says so.
     let bare = json!({"namespaces": [{"name": "n"}]});
-    let refused = ask(admin, "POST", "apply?prune=true", Some(bare.clone()), 409).await;
-    assert_eq!(refused["referrers"], named);
+    for path in ["apply?prune=true&dry_run=true", "apply?prune=true"] {
+        let kept = ask(admin, "POST", path, Some(bare.clone()), 200).await;
+        assert_eq!(kept["changes"], json!([]));
+        let warning = &kept["warnings"][0];
+        assert_eq!(
+            (&warning["kind"], &warning["key"]),
+            (&json!("collection"), &json!("n/col"))
+        );
+        let detail = warning["detail"].as_str().unwrap();
+        assert!(detail.contains("it holds documents"), "{detail}");
+    }
+    process.wait_for_line("pruning leaves a resource");
+    // One that a document of the bundle goes into stays, too.
+    let mut into = bare.clone();
+    into["documents"] = bundle["documents"].clone();
+    let kept = ask(admin, "POST", "apply?prune=true", Some(into), 200).await;
+    assert_eq!(kept["changes"], json!([]));
     ask(admin, "DELETE", "namespace/n", None, 409).await;
     for id in ["a", "b%2F%C3%BC"] {
         ask(admin, "DELETE", &format!("document/n/col/{id}"), None, 204).await;

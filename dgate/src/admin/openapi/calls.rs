@@ -61,7 +61,7 @@ const DELETE: [Param; 1] = [(
     "boolean",
     "Delete a namespace with all that it holds.",
 )];
-const APPLY: [Param; 4] = [
+const APPLY: [Param; 5] = [
     (
         "dry_run",
         "boolean",
@@ -71,6 +71,11 @@ const APPLY: [Param; 4] = [
         "prune",
         "boolean",
         "Also delete what the bundle's namespaces hold and it does not name.",
+    ),
+    (
+        "bypass_document_validation",
+        "boolean",
+        "Take documents that do not fit the schema of their collection, as a restore has to.",
     ),
     (
         "expected_revision",

@@ -35,6 +35,10 @@ struct Source {
     /// Delete what the namespaces of the files hold and the files do not name; never documents and secrets
     #[arg(long)]
     prune: bool,
+    /// Take documents that do not fit the schema of their collection, as an export may hold; of a backup they are
+    /// always taken
+    #[arg(long)]
+    bypass_document_validation: bool,
     #[command(flatten)]
     passphrase: Passphrase,
 }
@@ -51,6 +55,9 @@ impl Source {
         let mut query = query.to_vec();
         if self.prune {
             query.push("prune=true".to_owned());
+        }
+        if self.bypass_document_validation || merged.is_restore() {
+            query.push("bypass_document_validation=true".to_owned());
         }
         let path = format!("/api/v1/apply?{}", query.join("&"));
         let api = client.connection.open()?;

@@ -32,6 +32,8 @@ struct Part {
     name: String,
     bundle: Node,
     files: Files,
+    /// It was a backup.
+    restored: bool,
 }
 
 /// The file that a path stands for: `-` is stdin.
@@ -166,6 +168,11 @@ impl Merged {
         self.origins.len()
     }
 
+    /// Whether a backup is in it.
+    pub(super) fn is_restore(&self) -> bool {
+        self.parts.iter().any(|part| part.restored)
+    }
+
     /// An error of the Admin API as a line: `file:line:col: detail`, as far as the place is known.
     pub(super) fn place(&self, error: &Diagnostic) -> String {
         let detail = self.with_places(&error.detail);
@@ -232,6 +239,7 @@ impl Part {
             name: name(path),
             bundle,
             files,
+            restored: false,
         })
     }
 
@@ -241,6 +249,7 @@ impl Part {
             name: name(path),
             bundle: Node::from_json(bundle),
             files: Files::new(),
+            restored: true,
         }
     }
 

@@ -48,6 +48,7 @@ impl Ledger {
             changes,
             documents,
             emptied,
+            warnings,
             ..
         } = planned;
         let before = self.committed();
@@ -61,7 +62,7 @@ impl Ledger {
             changes,
             state: after.clone(),
             document: writes.document(),
-            ..Applied::default()
+            warnings,
         };
         applied.changes.extend(writes.changes());
         let declared = options.declared.clone().filter(|new| {

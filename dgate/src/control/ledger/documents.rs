@@ -114,6 +114,31 @@ impl Ledger {
             .transpose()?)
     }
 
+    /// Whether a collection holds a document that has not expired.
+    ///
+    /// # Errors
+    /// What the store does not give.
+    pub(super) fn holds_documents(
+        &self,
+        collection: &Key,
+        now: OffsetDateTime,
+    ) -> Result<bool, LedgerError> {
+        let prefix = layout::documents(Some(&collection.namespace), Some(&collection.name));
+        let mut holds = false;
+        let mut failed = None;
+        let end = layout::end_of(&prefix);
+        self.store.scan(&prefix, Some(&end), &mut |at, bytes| {
+            if let Some(key) = layout::document_key(at) {
+                match DocumentRecord::read_head(&key, bytes) {
+                    Ok(head) => holds = head.lives(now),
+                    Err(error) => failed = Some(error),
+                }
+            }
+            !holds && failed.is_none()
+        })?;
+        failed.map_or(Ok(holds), |e| Err(e.into()))
+    }
+
     /// A page of documents.
     ///
     /// # Errors
@@ -276,16 +301,17 @@ impl<'a> Writes<'a> {
             options,
         )?;
         let data = document.data.to_string();
-        let Some(ttl) = self.check(&document, &data, pointer) else {
-            return Ok(());
-        };
         let same = lives.as_ref().is_some_and(|known| {
             let expires = document.expires_at;
             known.data == data && (expires.is_none() || expires == known.head.expires_at)
         });
+        // Before it is checked: it may have been written when its collection had another schema.
         if same && !always {
             return Ok(());
         }
+        let Some(ttl) = self.check(&document, &data, pointer, options) else {
+            return Ok(());
+        };
         let expires_at = document.expires_at.or_else(|| {
             let ttl = time::Duration::try_from(ttl?).ok()?;
             self.now.checked_add(ttl)
@@ -308,6 +334,7 @@ impl<'a> Writes<'a> {
         document: &Document,
         data: &str,
         pointer: &str,
+        options: &Options,
     ) -> Option<Option<std::time::Duration>> {
         let mut wrong = |steps: &str, detail: String| {
             self.errors.push(Diagnostic {
@@ -340,6 +367,14 @@ impl<'a> Writes<'a> {
             wrong("/data", detail);
             return None;
         }
+        if let Some(detail) = document.too_deep() {
+            wrong("/data", detail);
+            return None;
+        }
+        let ttl = collection.ttl.map(|ttl| ttl.get());
+        if options.bypass_document_validation {
+            return Some(ttl);
+        }
         let known = self
             .validators
             .get(&key)
@@ -357,7 +392,7 @@ impl<'a> Writes<'a> {
             wrong(&steps, format!("{error} (schema of collection `{name}`)"));
             fits = false;
         }
-        fits.then(|| collection.ttl.map(|ttl| ttl.get()))
+        fits.then_some(ttl)
     }
 
     fn delete(&mut self, key: Key, options: &Options) -> Result<(), Rejection> {

@@ -29,9 +29,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// A page of documents or revisions ends when it holds this many bytes of the store, whatever its limit: about what
-/// a body may have.
-const PAGE_BYTES: usize = 8 << 20;
+/// A page of resources, documents or revisions ends when it holds this many bytes, whatever its limit: about what a
+/// body may have.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
 
 /// Revisions kept unless the configuration says otherwise.
 const HISTORY: u64 = 1000;
@@ -264,8 +264,8 @@ impl Ledger {
         }
     }
 
-    /// The way of every changeset: planned on what is committed, looked at by `compile` if it makes another state,
-    /// and committed. Changes of the configuration come one at a time.
+    /// The way of every changeset: planned on what is committed, looked at by `compile` if it makes another state or
+    /// comes with global settings, and committed. Changes of the configuration come one at a time.
     pub(super) fn change<T>(
         &self,
         entry: &Entry,
@@ -273,8 +273,11 @@ impl Ledger {
         options: &Options,
         compile: impl FnOnce(&State, &BTreeMap<Key, String>) -> Result<T, Rejection>,
     ) -> Result<(Applied, Option<T>), Rejection> {
-        let planned = plan(&self.committed(), change, options, entry.at)?;
-        let compiled = match &planned.next {
+        let holds = |collection: &Key| self.holds_documents(collection, entry.at);
+        let current = self.committed();
+        let planned = plan(&current, change, options, entry.at, &holds)?;
+        let next = planned.next.as_ref();
+        let compiled = match next.or_else(|| options.globals.is_some().then_some(&*current)) {
             Some(next) => Some(compile(next, &planned.located)?),
             None => None,
         };
