@@ -55,7 +55,7 @@ pub use load::{
 };
 pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DEPTH, Node, Value, parse};
-pub(crate) use validate::nearest;
+pub(crate) use validate::{nearest, validate_hiding};
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
 #[cfg(feature = "admin")]
 pub use write_yaml::to_yaml;

@@ -169,6 +169,50 @@ async fn what_is_wrong_with_a_secret_is_told_without_it() {
 }
 
 #[tokio::test]
+async fn no_part_of_a_secret_is_told_however_it_is_wrong() {
+    let gateway = TestGateway::start(json!({"namespaces": [{"name": "default"}], "secrets": [
+        {"name": "long", "data": "hush".repeat(40)},
+        {"name": "lines", "data": "hush1\nhush2("},
+        {"name": "key", "data": "-----BEGIN hush\nhush"}]}));
+    let admin = gateway.admin_addr();
+    let plugin = |name: &str, config: Value| json!({"routes": [{"name": "leak", "paths": ["/leak"], "plugins": [{"name": name, "config": config}]}]});
+    let cert = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let tls = json!({"client_cert": cert.cert.pem(), "client_key": "${secret:key}"});
+    let at = "/routes/0/plugins/0/config";
+    for (bundle, pointer) in [
+        // Of another type: the schema's to say.
+        (
+            plugin(
+                "concurrency-limit",
+                json!({"max_inflight": "${secret:long}"}),
+            ),
+            format!("{at}/max_inflight"),
+        ),
+        // A pattern, of which the plugin's error shows the lines.
+        (
+            plugin(
+                "cors",
+                json!({"allow_origins": ["https://a.test", "/(${secret:lines}/"]}),
+            ),
+            at.to_owned(),
+        ),
+        (
+            json!({"services": [{"name": "s", "urls": ["https://127.0.0.1:9"], "tls": tls}]}),
+            "/services/0/tls".to_owned(),
+        ),
+    ] {
+        let refused = ask(admin, "POST", "apply?dry_run=true", Some(bundle), 422).await;
+        assert!(!refused.to_string().contains("hush"), "{refused}");
+        let found = super::pointers(&refused)[0].to_owned();
+        assert!(found.starts_with(&pointer), "{refused}");
+    }
+    // What is wrong beside a secret is told as ever.
+    let config = json!({"allow_origins": ["${secret:long}"], "max_age": "soon"});
+    let refused = ask(admin, "POST", "apply", Some(plugin("cors", config)), 422).await;
+    assert!(refused.to_string().contains("soon"), "{refused}");
+}
+
+#[tokio::test]
 async fn the_key_of_a_service_may_be_a_secret() {
     let key = KeyPair::generate().unwrap();
     let params = CertificateParams::new(["gateway.test".to_owned()]).unwrap();
