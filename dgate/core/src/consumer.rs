@@ -40,7 +40,7 @@ impl Consumer {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Credential {
     /// An API key.
-    Key(#[schemars(length(min = 1))] String),
+    Key(#[schemars(length(min = 1), extend("writeOnly" = true))] String),
     /// A user name with its password (RFC 7617).
     Basic(BasicCredential),
     /// What its JSON Web Tokens are signed with.
@@ -58,6 +58,7 @@ pub struct BasicCredential {
     #[schemars(regex(pattern = "^[^:]+$"))]
     pub username: String,
     /// The password.
+    #[schemars(extend("writeOnly" = true))]
     pub password: String,
 }
 
@@ -83,6 +84,7 @@ pub struct JwtCredential {
     pub algorithm: Option<String>,
     /// The shared secret, for `HS…`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("writeOnly" = true))]
     pub secret: Option<String>,
     /// The public key in PEM, for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +99,7 @@ pub struct HmacCredential {
     /// What a request names the secret by.
     pub id: String,
     /// The shared secret.
+    #[schemars(extend("writeOnly" = true))]
     pub secret: String,
 }
 
