@@ -43,7 +43,7 @@ mod keywords;
 mod words;
 
 use keywords::{count, equals, has_type, matches, number, string};
-pub(crate) use words::nearest;
+pub(crate) use words::{TIME_FORMAT, nearest, parse_time};
 use words::{describe, literals, name_list, unknown_value};
 
 /// Checks `node` against `schema`; pointers are relative to `node`. No error means valid.

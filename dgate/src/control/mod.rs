@@ -141,6 +141,7 @@ impl Control {
             return self.ledger.write_documents(change, options);
         }
         let entry = Entry::of(&change, now(), None);
+        let deletes = change.deletes();
         let mut writer = self.writer.lock();
         let (applied, made) = self
             .ledger
@@ -148,7 +149,16 @@ impl Control {
                 let snapshot = writer
                     .compiler
                     .compile(next, Some(&writer.compiled))
-                    .map_err(|p| Rejection::from_problems(p, &|key| located.get(key).cloned()))?;
+                    .map_err(|p| match &deletes {
+                        // What the configuration file needs goes as little as what a resource does.
+                        Some(key) if p.iter().all(|p| p.key.is_globals()) => {
+                            Rejection::Referenced {
+                                key: key.clone(),
+                                by: vec![Key::globals()],
+                            }
+                        }
+                        _ => Rejection::from_problems(p, &|key| located.get(key).cloned()),
+                    })?;
                 let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
                 let warnings = warned.cloned().collect();
                 Ok((Arc::new(snapshot), warnings))

@@ -102,6 +102,20 @@ async fn a_changed_secret_reaches_plugins_with_the_next_request() {
     .await;
     assert_eq!(stamps(&gateway).await, ["r-2", "s-12", "n-1", "g-1"]);
 
+    // Only the configuration file names it any more.
+    let none = json!({"plugins": []});
+    ask(admin, "PATCH", "namespace/default", Some(none), 200).await;
+    let service = json!({"plugins": stamp("s-${secret:b}")});
+    ask(admin, "PATCH", "service/default/svc", Some(service), 200).await;
+    let refused = ask(admin, "DELETE", "secret/default/a", None, 409).await;
+    let global = json!({"kind": "configuration", "key": "proxy.plugins"});
+    assert_eq!(refused["referrers"], json!([global]), "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`proxy.plugins` of the configuration file"),
+        "{detail}"
+    );
+
     let refused = ask(admin, "DELETE", "secret/default/b", None, 409).await;
     let mut by: Vec<_> = refused["referrers"]
         .as_array()
@@ -121,7 +135,7 @@ async fn a_changed_secret_reaches_plugins_with_the_next_request() {
     )
     .await;
     assert_eq!(refused["errors"][0]["pointer"], "/plugins/0/config/text");
-    assert_eq!(stamps(&gateway).await, ["r-2", "s-12", "n-1", "g-1"]);
+    assert_eq!(stamps(&gateway).await, ["r-2", "s-2", "g-1"]);
     let refused = ask(
         admin,
         "PUT",
@@ -205,6 +219,11 @@ async fn no_part_of_a_secret_is_told_however_it_is_wrong() {
         assert!(!refused.to_string().contains("hush"), "{refused}");
         let found = super::pointers(&refused)[0].to_owned();
         assert!(found.starts_with(&pointer), "{refused}");
+    }
+    for (kind, field) in [("secrets", "data"), ("domains", "key")] {
+        let bundle = json!({kind: [{"name": "x", field: 12_345_678}]});
+        let refused = ask(admin, "POST", "apply", Some(bundle), 422).await;
+        assert!(!refused.to_string().contains("12345678"), "{refused}");
     }
     // What is wrong beside a secret is told as ever.
     let config = json!({"allow_origins": ["${secret:long}"], "max_age": "soon"});

@@ -81,7 +81,7 @@ impl Run<'_> {
         if waits && !revealed.problems.is_empty() {
             return None;
         }
-        let global = Key::namespace("proxy.plugins");
+        let global = Key::globals();
         for (pointer, detail) in std::mem::take(&mut revealed.problems) {
             let detail = format!("plugin `{}`: {detail}", usage.name);
             self.invalid(owner.unwrap_or(&global), pointer, detail);
@@ -116,7 +116,7 @@ impl Run<'_> {
         revealed: &Revealed,
     ) -> Option<Plugged> {
         // Global plugins belong to no resource; their problems name the configuration file's list.
-        let global = Key::namespace("proxy.plugins");
+        let global = Key::globals();
         let owner = owner.unwrap_or(&global);
         let pointer = format!("/plugins/{at}");
         let Some(entry) = self.compiler.registry.get(&usage.name).cloned() else {
