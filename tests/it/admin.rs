@@ -165,11 +165,17 @@ async fn conditions_are_compared_with_the_revision_of_the_resource() {
             412,
             "precondition_failed",
         );
-        problem(
-            &ask(method, ("If-Match", "\"x\"")).await,
-            412,
-            "precondition_failed",
-        );
+        for none in ["\"x\"", "W/\"1\"", "\"+1\"", "\"01\"", "\"7\", \"8\""] {
+            problem(
+                &ask(method, ("If-Match", none)).await,
+                412,
+                "precondition_failed",
+            );
+        }
+        for malformed in ["1", "", "\"1", "*, \"1\""] {
+            let answer = ask(method, ("If-Match", malformed)).await;
+            problem(&answer, 400, "malformed");
+        }
     }
     problem(
         &ask("PUT", ("If-None-Match", "*")).await,
@@ -186,17 +192,154 @@ async fn conditions_are_compared_with_the_revision_of_the_resource() {
         412,
         "precondition_failed",
     );
+    let listed = ask("PATCH", ("If-Match", "\"7\", \"2\"")).await;
+    assert_eq!(listed.status, 200, "{}", listed.text());
     let missing = "/api/v1/service/default/none";
-    let header = [("If-Match", "\"1\"")];
-    let answer = call(
-        gateway.admin_addr(),
-        "PUT",
-        missing,
-        &header,
-        Some(json!({"urls": ["http://a"]})),
-    )
-    .await;
-    problem(&answer, 412, "precondition_failed");
+    for method in ["PUT", "PATCH", "DELETE"] {
+        for tag in ["\"1\"", "*"] {
+            let header = [("If-Match", tag)];
+            let body = Some(json!({"urls": ["http://a"]}));
+            let answer = call(gateway.admin_addr(), method, missing, &header, body).await;
+            problem(&answer, 412, "precondition_failed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_read_is_a_problem() {
+    let gateway = gateway();
+    for path in [
+        "%ff",
+        "service/default/%ff",
+        "document/default/c/%ff",
+        "revision/%ff",
+        "schema/%ff",
+    ] {
+        let answer = gateway.admin("GET", &format!("/api/v1/{path}"), None).await;
+        problem(&answer, 400, "malformed");
+    }
+}
+
+#[tokio::test]
+async fn a_document_has_one_address() {
+    let gateway = gateway();
+    gateway.apply(json!({"collections": [{"name": "c"}]})).await;
+    let at = |path: &str| format!("/api/v1/document/default/{path}");
+    let body = || Some(json!({"data": 1}));
+    let put = gateway.admin("PUT", &at("c/a%2Fb"), body()).await;
+    assert_eq!(put.status, 201, "{}", put.text());
+    for method in ["GET", "PUT", "DELETE"] {
+        let body = (method == "PUT").then(body).flatten();
+        let other = gateway.admin(method, &at("c%2Fa/b"), body).await;
+        problem(&other, 404, "not_found");
+    }
+    assert_eq!(gateway.admin("GET", &at("c/a%2Fb"), None).await.status, 200);
+}
+
+#[tokio::test]
+async fn times_are_utc_and_ttls_of_a_millisecond_or_more() {
+    let gateway = gateway();
+    gateway.apply(json!({"collections": [{"name": "c"}]})).await;
+    let document = "/api/v1/document/default/c/a";
+    let body = |at: &str| Some(json!({"data": 1, "expires_at": at}));
+    let put = gateway
+        .admin("PUT", document, body("2090-01-01T02:00:00+02:00"))
+        .await;
+    assert_eq!(put.json()["expires_at"], "2090-01-01T00:00:00Z");
+    for none in [
+        "soon",
+        "10000-01-01T00:00:00Z",
+        "9999-12-31T23:59:59-01:00",
+        "0000-01-01T00:00:00+01:00",
+        "2090-02-30T00:00:00Z",
+    ] {
+        let refused = gateway.admin("PUT", document, body(none)).await;
+        let refused = problem(&refused, 422, "invalid");
+        assert_eq!(pointers(&refused), ["/expires_at"], "{refused}");
+    }
+    let collection = "/api/v1/collection/default/c";
+    let ttl = |ttl: &str| Some(json!({"ttl": ttl}));
+    let refused = gateway.admin("PUT", collection, ttl("0.4ms")).await;
+    assert_eq!(pointers(&problem(&refused, 422, "invalid")), ["/ttl"]);
+    let least = gateway.admin("PUT", collection, ttl("1ms")).await;
+    assert_eq!(least.status, 200, "{}", least.text());
+}
+
+#[tokio::test]
+async fn an_integer_beyond_64_bits_is_refused_and_not_rounded() {
+    let gateway = gateway();
+    gateway.apply(json!({"collections": [{"name": "c"}]})).await;
+    let path = "/api/v1/document/default/c/a";
+    let put = async |number: &str| {
+        let body = format!("{{\"data\": {{\"n\": [{number}]}}}}");
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        ask(gateway.admin_addr(), head + &body).await
+    };
+    let refused = problem(&put("123456789012345678901234567890").await, 422, "invalid");
+    assert_eq!(pointers(&refused), ["/data/n/0"], "{refused}");
+    for kept in [
+        "18446744073709551615",
+        "-9223372036854775808",
+        "1.5",
+        "1e30",
+    ] {
+        let answer = put(kept).await;
+        assert!([200, 201].contains(&answer.status), "{}", answer.text());
+        let kept: Value = serde_json::from_str(kept).unwrap();
+        assert_eq!(answer.json()["data"]["n"][0], kept);
+    }
+}
+
+#[tokio::test]
+async fn errors_are_told_as_far_as_one_can_read_them() {
+    let gateway = gateway();
+    let schema = json!({"items": {"type": "string"}, "contains": {"enum": ["x"]}});
+    gateway
+        .apply(json!({"collections": [{"name": "c", "schema": schema}]}))
+        .await;
+    let many = json!({"data": vec![1; 20_000]});
+    let services: Vec<_> = (0..2000)
+        .map(|n| json!({"name": format!("S{n}")}))
+        .collect();
+    for (method, path, body) in [
+        ("PUT", "/api/v1/document/default/c/a", many),
+        ("POST", "/api/v1/apply", json!({"services": services})),
+    ] {
+        let answer = gateway.admin(method, path, Some(body)).await;
+        let refused = problem(&answer, 422, "invalid");
+        let errors = refused["errors"].as_array().unwrap();
+        assert_eq!(errors.len(), 101, "{path}");
+        let last = errors.last().unwrap()["detail"].as_str().unwrap();
+        assert!(
+            last.starts_with("and ") && last.ends_with(" more errors"),
+            "{last}"
+        );
+        assert!(answer.text().len() < 64 * 1024, "{}", answer.text().len());
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_a_password_is_not_repeated() {
+    let gateway = gateway();
+    for url in [
+        "http://u:zqx@a",
+        "ftp://u:zq/x@a",
+        "http://u:zq x@a",
+        "u:zqx@a",
+    ] {
+        let answer = gateway
+            .admin("PUT", SVC, Some(json!({"urls": [url]})))
+            .await;
+        problem(&answer, 422, "invalid");
+        assert!(!answer.text().contains("zq"), "{}", answer.text());
+    }
+    let backup = json!({"passphrase": 123_456_789_012_u64});
+    let answer = gateway.admin("POST", "/api/v1/backup", Some(backup)).await;
+    problem(&answer, 422, "invalid");
+    assert!(!answer.text().contains("123456"), "{}", answer.text());
 }
 
 #[tokio::test]

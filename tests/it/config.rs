@@ -47,6 +47,21 @@ fn an_invalid_configuration_ends_with_78_and_every_error() {
 }
 
 #[test]
+fn of_very_many_errors_the_first_hundred_are_told() {
+    let unknown: String = (0..300).map(|n| format!("field_{n}: 1\n")).collect();
+    let long = format!("log: {{ level: {} }}\n", "x".repeat(5000));
+    let place = Place::new().file("dgate.yaml", &format!("version: 1\n{long}{unknown}"));
+    for args in [&["serve"][..], &["check", "dgate.yaml"]] {
+        let done = place.run(args);
+        assert_eq!(done.code, Some(78), "{done:?}");
+        let told = done.stderr.matches("unknown field").count();
+        assert_eq!(told, 99, "{done:?}");
+        assert!(done.stderr.contains("and 201 more errors"), "{done:?}");
+        assert!(!done.stderr.contains(&"x".repeat(1000)), "{done:?}");
+    }
+}
+
+#[test]
 fn invalid_resources_end_with_78_at_their_place() {
     let text = format!(
         "{LISTEN}resources:\n  namespaces: [{{ name: default }}]\n  services:\n    - {{ name: s, urls: ['ftp://x'] }}\n  routes:\n    \

@@ -41,7 +41,7 @@ impl Consumer {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Credential {
     /// An API key.
-    Key(#[schemars(length(min = 1))] String),
+    Key(#[schemars(length(min = 1), extend("writeOnly" = true))] String),
     /// A user name with its password (RFC 7617).
     Basic(BasicCredential),
     /// What its JSON Web Tokens are signed with.
@@ -60,13 +60,14 @@ pub struct BasicCredential {
     pub username: String,
     /// The password. It is hashed with argon2id when it is written, and only the hash is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = 1024), extend("writeOnly" = true))]
     pub password: Option<String>,
     /// In its place the hash of the password: argon2 as a PHC string (`$argon2id$v=19$m=19456,t=2,p=1$…`), or bcrypt
     /// (`$2b$12$…`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // Costs are bounded too: 1 GB of memory and 99 rounds of argon2, 2^15 rounds of bcrypt.
     #[schemars(extend(
+        "writeOnly" = true,
         "pattern" = r"^(\$argon2(id|i|d)\$v=19\$m=[1-9][0-9]{0,5},t=[1-9][0-9]?,p=[1-9][0-9]?\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}|\$2[abxy]\$(0[4-9]|1[0-5])\$[./A-Za-z0-9]{53})$",
         "x-expect" = "a hash of argon2 (`$argon2id$v=19$m=…,t=…,p=…$…$…`) or bcrypt (`$2b$12$…`)"
     ))]
@@ -105,6 +106,7 @@ pub struct JwtCredential {
     pub algorithm: Option<String>,
     /// The shared secret, for `HS…`: as long as the hash or longer, 32 bytes for `HS256` (RFC 7518 §3.2).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("writeOnly" = true))]
     pub secret: Option<String>,
     /// The public key in PEM, for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +121,7 @@ pub struct HmacCredential {
     /// What a request names the secret by.
     pub id: String,
     /// The shared secret.
+    #[schemars(extend("writeOnly" = true))]
     pub secret: String,
 }
 

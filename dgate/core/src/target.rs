@@ -128,7 +128,7 @@ impl FromStr for Target {
     type Err = TargetError;
     fn from_str(url: &str) -> Result<Self, TargetError> {
         let fail = |reason| TargetError {
-            url: url.to_owned(),
+            url: without_userinfo(url),
             reason,
         };
         let uri: Uri = url
@@ -174,6 +174,15 @@ impl FromStr for Target {
             at: None,
             or: Alternative::default(),
         })
+    }
+}
+
+/// A URL as errors show it: what may be a password is left out, even where it holds a `/` or `?` that it must not.
+fn without_userinfo(url: &str) -> String {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    match url[start..].rfind('@') {
+        Some(at) => format!("{}…{}", &url[..start], &url[start + at..]),
+        None => url.to_owned(),
     }
 }
 

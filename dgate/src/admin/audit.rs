@@ -29,9 +29,10 @@ impl Drop for Write {
     fn drop(&mut self) {
         tracing::info!(
             target: "dgate::audit",
-            who = %self.author.0,
+            // As text, which the log quotes: it is whatever the issuer of a token wrote.
+            who = self.author.0,
             method = %self.method,
-            path = %self.path,
+            path = self.path,
             status = self.status.map(|s| s.as_u16()),
             revision = self.revision,
             peer = %self.peer,

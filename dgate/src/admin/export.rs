@@ -66,7 +66,7 @@ pub(super) async fn export(
 #[serde(deny_unknown_fields)]
 struct Backup {
     /// What opens the backup again, of 12 characters or more.
-    #[schemars(length(min = 12, max = 1024))]
+    #[schemars(length(min = 12, max = 1024), extend("writeOnly" = true))]
     passphrase: String,
 }
 

@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod openapi;
 mod problem;
+mod request;
 mod resources;
 mod revisions;
 mod stats;

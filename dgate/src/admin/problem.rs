@@ -1,6 +1,6 @@
 //! How the Admin API says no: problem documents (RFC 9457), with a pointer for each error.
 
-use crate::config::Diagnostic;
+use crate::config::{Diagnostic, shortened, told};
 use crate::control::{LedgerError, Rejection};
 use crate::store::StoreError;
 use axum::response::{IntoResponse, Response};
@@ -49,6 +49,14 @@ impl Refusal {
         }
     }
 
+    pub(super) fn precondition(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            detail,
+        )
+    }
+
     /// Whether what the change relied on did not hold.
     pub(super) fn is_precondition(&self) -> bool {
         self.status == StatusCode::PRECONDITION_FAILED
@@ -77,11 +85,7 @@ impl From<Rejection> for Refusal {
                 Self::new(StatusCode::CONFLICT, "revision_mismatch", detail)
                     .with("current_revision", current.into())
             }
-            Rejection::Precondition(_) => Self::new(
-                StatusCode::PRECONDITION_FAILED,
-                "precondition_failed",
-                detail,
-            ),
+            Rejection::Precondition(_) => Self::precondition(detail),
             Rejection::NotFound(_) | Rejection::NoRevision(_) => Self::not_found(detail),
             Rejection::Storage(error) => {
                 let (status, code) = match error {
@@ -97,7 +101,10 @@ impl From<Rejection> for Refusal {
             Rejection::Referenced { by, .. } => {
                 let by: Vec<_> = by
                     .iter()
-                    .map(|k| json!({"kind": k.kind.singular(), "key": k.path()}))
+                    .map(|key| match key.is_globals() {
+                        true => json!({"kind": "configuration", "key": key.name}),
+                        false => json!({"kind": key.kind.singular(), "key": key.path()}),
+                    })
                     .collect();
                 Self::new(StatusCode::CONFLICT, "referenced", detail).with("referrers", by.into())
             }
@@ -117,14 +124,13 @@ impl IntoResponse for Refusal {
             "type": format!("urn:dgate:error:{}", self.code),
             "title": self.status.canonical_reason().unwrap_or("error"),
             "status": self.status.as_u16(),
-            "detail": self.detail,
+            "detail": shortened(self.detail),
             "code": self.code,
             "request_id": random_id().to_str().unwrap_or_default(),
         });
         if !self.errors.is_empty() {
-            body["errors"] = self
-                .errors
-                .iter()
+            body["errors"] = told(&self.errors)
+                .into_iter()
                 .map(|d| json!({"pointer": d.pointer, "detail": d.detail}))
                 .collect();
         }

@@ -3,7 +3,8 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
-use crate::config::{Diagnostic, Format, Node, Span, parse};
+use super::request::{IfMatch, Path};
+use crate::config::{Diagnostic, Format, Node, Span, parse, told};
 use crate::control::{
     Applied, ChangeSet, Control, DocumentPage, DocumentQuery, Options, PAGE_BYTES, Rejection,
     StoredDocument,
@@ -12,7 +13,7 @@ use crate::resource::{Key, Kind, Spec, Stored, read_bundle};
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequestParts, Path, State};
+use axum::extract::{FromRequestParts, State};
 use axum::response::{IntoResponse, Response};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -60,6 +61,10 @@ fn key(path: &[String]) -> Result<Key, Refusal> {
             kind => Ok(Key::new(kind, namespace, name)),
         },
         [kind_text, namespace, collection, id] => match kind(kind_text)? {
+            // Its key would be that of a document of another collection.
+            Kind::Document if collection.contains('/') => Err(Refusal::not_found(format!(
+                "`{collection}` is no name of a collection"
+            ))),
             Kind::Document => Ok(Key::document(namespace, collection, id)),
             kind => Err(Refusal::not_found(format!(
                 "a {kind} has no parts of its own: only documents have addresses of this length"
@@ -300,26 +305,29 @@ pub(super) fn body(
         Format::Json
     };
     parse(text, format).map_err(|errors| {
-        let all: Vec<_> = errors.iter().map(|d| d.render("body")).collect();
+        // What stands at a place of its own could be read, and is no value.
+        if errors.iter().all(|error| !error.pointer.is_empty()) {
+            return Refusal::invalid(errors);
+        }
+        let all: Vec<_> = told(&errors).iter().map(|d| d.render("body")).collect();
         Refusal::malformed(all.join("; "))
     })
 }
 
-fn conditions(headers: &HeaderMap) -> Result<Options, Refusal> {
+fn conditions(shared: &Shared, key: &Key, headers: &HeaderMap) -> Result<Options, Refusal> {
     let mut options = Options::default();
-    if let Some(value) = headers.get(header::IF_MATCH) {
-        let text = value.to_str().unwrap_or("").trim();
-        options.if_exists = text == "*";
-        if !options.if_exists {
-            let revision = text.trim_matches('"').parse();
-            let detail = "If-Match is a revision in quotes, as ETag gives it, or `*`";
-            options.if_match = Some(revision.map_err(|_| {
-                Refusal::new(
-                    StatusCode::PRECONDITION_FAILED,
-                    "precondition_failed",
-                    detail,
-                )
-            })?);
+    match IfMatch::read(headers)? {
+        None => {}
+        Some(IfMatch::Any) => options.if_exists = true,
+        Some(IfMatch::OneOf(tags)) => {
+            let found = Found::in_state(shared, key, &shared.gateway.control().committed())?;
+            let current = found.map(|found| found.tag());
+            // The one that holds now must still hold when the change is committed.
+            let wanted = current.filter(|current| tags.contains(current));
+            let wanted = wanted.or(tags.first().copied()).ok_or_else(|| {
+                Refusal::precondition("If-Match has no tag that could be the ETag of a resource")
+            });
+            options.if_match = Some(wanted?);
         }
     }
     if let Some(value) = headers.get(header::IF_NONE_MATCH) {
@@ -395,7 +403,7 @@ async fn put(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let key = key(path)?;
-    let options = conditions(headers)?;
+    let options = conditions(shared, &key, headers)?;
     let spec = Spec::read_at(&key, &body(headers, bytes)?).map_err(Refusal::invalid)?;
     write(shared, key, spec, options).await
 }
@@ -427,7 +435,7 @@ async fn patch(
     bytes: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let key = key(path)?;
-    let options = conditions(headers)?;
+    let options = conditions(shared, &key, headers)?;
     let patch = body(headers, bytes)?.to_json();
     if !patch.is_object() {
         return Err(Refusal::malformed("a merge patch (RFC 7396) is an object"));
@@ -436,7 +444,14 @@ async fn patch(
     loop {
         // Committed, if not durable yet: what is only published may be behind for as long as the disk takes.
         let found = Found::in_state(shared, &key, &shared.gateway.control().committed())?;
-        let found = found.ok_or_else(|| Refusal::not_found(format!("{key} does not exist")))?;
+        let found = found.ok_or_else(|| {
+            let detail = format!("{key} does not exist");
+            if options.if_exists || options.if_match.is_some() {
+                Refusal::precondition(detail)
+            } else {
+                Refusal::not_found(detail)
+            }
+        })?;
         let mut merged = found.declared();
         merge(&mut merged, patch.clone());
         let spec = Spec::read_at(&key, &Node::from_json(&merged)).map_err(Refusal::invalid)?;
@@ -471,7 +486,7 @@ async fn delete(
     let key = key(path)?;
     let options = Options {
         cascade: query.cascade,
-        ..conditions(headers)?
+        ..conditions(shared, &key, headers)?
     };
     commit(shared, ChangeSet::delete(key), options).await?;
     Ok(StatusCode::NO_CONTENT.into_response())

@@ -3,13 +3,14 @@
 use super::Shared;
 use super::auth::author;
 use super::problem::Refusal;
+use super::request::Path;
 use super::resources::{Answer, MAX_LIMIT, Query, body, change_by, off_the_runtime};
 use crate::config::typed_at;
 use crate::control::{Control, LedgerError, Revision};
 use axum::Json;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use http::HeaderMap;
 use schemars::JsonSchema;

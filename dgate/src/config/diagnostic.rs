@@ -120,6 +120,19 @@ impl Diagnostic {
         }
     }
 
+    /// The same with its texts as long as one can read.
+    pub(crate) fn short(&self) -> Self {
+        Self {
+            pointer: shortened(&self.pointer),
+            detail: shortened(&self.detail),
+            span: self.span,
+            within: self.within.as_ref().map(|within| Within {
+                span: within.span,
+                detail: shortened(&within.detail),
+            }),
+        }
+    }
+
     /// The line that a person reads: `file:line:col: detail`.
     ///
     /// Without a place in the text the pointer says where: `file: detail (at /proxy/listen)`.
@@ -138,6 +151,44 @@ impl fmt::Display for Diagnostic {
             write!(f, " (at {})", self.pointer)?;
         }
         Ok(())
+    }
+}
+
+/// How many errors are told at once. Whoever mends these sees the rest the next time.
+pub(crate) const MAX_TOLD: usize = 100;
+
+/// How many characters of one text, which may repeat a value of any length, are told.
+const MAX_TEXT: usize = 1000;
+
+/// Errors as they are told, in an answer or a log: the first hundred, each as long as one can read, and how many more
+/// there are.
+pub(crate) fn told(errors: &[Diagnostic]) -> Vec<Diagnostic> {
+    let mut told: Vec<_> = errors
+        .iter()
+        .take(MAX_TOLD)
+        .map(Diagnostic::short)
+        .collect();
+    if let Some(more) = more(errors.len()) {
+        told.push(Diagnostic::new("", Span::NONE, more));
+    }
+    told
+}
+
+/// What is said of errors that are not told, if these are so many.
+pub(crate) fn more(errors: usize) -> Option<String> {
+    match errors.checked_sub(MAX_TOLD)? {
+        0 => None,
+        1 => Some("and 1 more error".to_owned()),
+        more => Some(format!("and {more} more errors")),
+    }
+}
+
+/// A text as long as one can read.
+pub(crate) fn shortened(text: impl AsRef<str>) -> String {
+    let text = text.as_ref();
+    match text.char_indices().nth(MAX_TEXT) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -79,7 +79,7 @@ impl Walk<'_> {
             b'{' => self.map(pointer, depth)?,
             b'[' => self.list(pointer, depth)?,
             b'"' => Value::String(self.string()?),
-            _ => self.word()?,
+            _ => self.word(pointer, span)?,
         };
         Ok(Node { span, value })
     }
@@ -133,7 +133,7 @@ impl Walk<'_> {
         self.token(start)
     }
 
-    fn word(&mut self) -> Result<Value, Box<Diagnostic>> {
+    fn word(&mut self, pointer: &str, span: Span) -> Result<Value, Box<Diagnostic>> {
         let start = self.at;
         let rest = &self.text[start..];
         let end = rest.find(|c: char| c.is_ascii_whitespace() || ",]}".contains(c));
@@ -142,7 +142,13 @@ impl Walk<'_> {
             "null" => Value::Null,
             "true" => Value::Bool(true),
             "false" => Value::Bool(false),
-            _ => Value::from_number(&self.token::<serde_json::Number>(start)?),
+            text => {
+                let number = Value::from_number(&self.token::<serde_json::Number>(start)?);
+                number.written(text).unwrap_or_else(|detail| {
+                    self.errors.push(Diagnostic::new(pointer, span, detail));
+                    Value::Null
+                })
+            }
         })
     }
 
@@ -169,6 +175,8 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(text).unwrap();
         assert_eq!(parse(text).unwrap().to_json(), value);
         assert_eq!(parse("7").unwrap().to_json(), json!(7));
+        assert_eq!(parse("-0").unwrap().to_json(), json!(-0.0));
+        assert_eq!(parse("1e30").unwrap().to_json(), json!(1e30));
         assert_eq!(parse(r#""""#).unwrap().to_json(), json!(""));
     }
 
@@ -200,6 +208,8 @@ mod tests {
                 "duplicate key `a`, first given at 1:2",
             ),
             ("[1e999]", (1, 6), "out of range"),
+            ("[1,\n 18446744073709551616]", (2, 2), "beyond 64 bits"),
+            ("-9223372036854775809", (1, 1), "beyond 64 bits"),
             ("[\n \"\\ud800\"]", (2, 9), "hex escape"),
             (deep.as_str(), (1, 65), "nested deeper than 64"),
         ] {

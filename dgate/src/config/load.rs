@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 
 use super::Config;
-use super::diagnostic::{Diagnostic, Lines, Span, join};
+use super::diagnostic::{Diagnostic, Lines, MAX_TOLD, Span, join, more};
 use super::environment::Environment;
 use super::files::{self, Files};
 use super::tree::{Format, Node, Value, parse};
@@ -136,20 +136,21 @@ struct Report<'a> {
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, problem) in self.problems.iter().enumerate() {
+        for (i, problem) in self.problems.iter().take(MAX_TOLD).enumerate() {
             if i > 0 {
                 writeln!(f)?;
             }
+            let diagnostic = problem.diagnostic.short();
             let file = problem.file.as_deref().or(self.file);
             match (&problem.variable, file) {
-                (Some(name), _) => write!(f, "environment {name}: {}", problem.diagnostic.detail)?,
+                (Some(name), _) => write!(f, "environment {name}: {}", diagnostic.detail)?,
                 (None, Some(file)) => {
-                    f.write_str(&problem.diagnostic.render(&file.display().to_string()))?;
+                    f.write_str(&diagnostic.render(&file.display().to_string()))?;
                 }
-                (None, None) => write!(f, "{}", problem.diagnostic)?,
+                (None, None) => write!(f, "{diagnostic}")?,
             }
         }
-        Ok(())
+        more(self.problems.len()).map_or(Ok(()), |more| write!(f, "\n{more}"))
     }
 }
 

@@ -45,6 +45,7 @@ pub use admin::{
     AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, AdminUser, Jwt, JwtAlgorithm, SecretText,
 };
 pub use diagnostic::{Diagnostic, Span, Within, join, steps};
+pub(crate) use diagnostic::{shortened, told};
 pub use environment::Environment;
 #[cfg(feature = "cli")]
 pub(crate) use environment::escape_variables;
@@ -55,7 +56,7 @@ pub use load::{
 };
 pub use plugin_use::PluginUse;
 pub use tree::{Format, Key, MAX_DATA_DEPTH, MAX_DEPTH, Node, Value, parse};
-pub(crate) use validate::nearest;
+pub(crate) use validate::{TIME_FORMAT, nearest, parse_time, validate_hiding};
 pub use validate::{schema_of, typed, typed_at, validate, validate_at};
 #[cfg(feature = "admin")]
 pub use write_yaml::to_yaml;

@@ -11,7 +11,7 @@
 
 use std::path::Path;
 
-use super::diagnostic::{Diagnostic, Span, steps};
+use super::diagnostic::{Diagnostic, Span, shortened, steps};
 
 /// How deep lists and maps may nest: recursion over a tree needs no other bound.
 pub const MAX_DEPTH: usize = 64;
@@ -187,6 +187,21 @@ impl Node {
 }
 
 impl Value {
+    /// A number as it stands in a text. An integer that 64 bits do not hold would become another one without a word.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn written(self, text: &str) -> Result<Self, String> {
+        match self {
+            // JSON has a zero below zero, which is no integer either.
+            Self::Float(n) if n != 0.0 && !text.contains(['.', 'e', 'E']) => Err(format!(
+                "the integer `{}` is beyond 64 bits: write it as text, in quotes",
+                shortened(text)
+            )),
+            number => Ok(number),
+        }
+    }
+
     /// A number of JSON; integers stay integers as far as 64 bits go.
     pub(crate) fn from_number(number: &serde_json::Number) -> Self {
         if let Some(n) = number.as_i64() {

@@ -43,7 +43,7 @@ mod keywords;
 mod words;
 
 use keywords::{count, equals, has_type, matches, number, string};
-pub(crate) use words::nearest;
+pub(crate) use words::{TIME_FORMAT, nearest, parse_time};
 use words::{describe, literals, name_list, unknown_value};
 
 /// Checks `node` against `schema`; pointers are relative to `node`. No error means valid.
@@ -53,8 +53,23 @@ pub fn validate(node: &Node, schema: &Json) -> Vec<Diagnostic> {
 
 /// [`validate`] for a value that is part of something larger: `prefix` is the pointer to it.
 pub fn validate_at(node: &Node, schema: &Json, prefix: &str) -> Vec<Diagnostic> {
+    validate_hiding(node, schema, prefix, NOTHING)
+}
+
+/// [`validate_at`] for a value that holds confidential texts: errors about those at the pointers `hidden` are told
+/// without them.
+pub(crate) fn validate_hiding(
+    node: &Node,
+    schema: &Json,
+    prefix: &str,
+    hidden: &BTreeSet<String>,
+) -> Vec<Diagnostic> {
     let mut errors = Vec::new();
-    Check { root: schema }.node(node, schema, At::start(prefix), &mut errors);
+    let check = Check {
+        root: schema,
+        hidden,
+    };
+    check.node(node, schema, At::start(prefix), &mut errors);
     errors
 }
 
@@ -107,13 +122,13 @@ pub fn schema_of<T: JsonSchema + 'static>() -> Arc<Json> {
 /// Whether `node` is valid by `schema`, a part of `root`.
 pub(crate) fn fits(node: &Node, schema: &Json, root: &Json) -> bool {
     let mut errors = Vec::new();
-    Check { root }.node(node, schema, At::start(""), &mut errors);
+    Check::new(root).node(node, schema, At::start(""), &mut errors);
     errors.is_empty()
 }
 
 /// The part of `root` that describes what is at `path`, if it says anything about it.
 pub(crate) fn below<'s>(root: &'s Json, path: &[&str]) -> Option<&'s Json> {
-    let check = Check { root };
+    let check = Check::new(root);
     path.iter()
         .try_fold(root, |schema, step| check.field(schema, step, 0))
 }
@@ -121,10 +136,15 @@ pub(crate) fn below<'s>(root: &'s Json, path: &[&str]) -> Option<&'s Json> {
 /// How many `$ref`s may lead to one another without a value between them.
 const MAX_REFS: usize = 32;
 
+/// For values that hold nothing confidential but what their schema says is.
+const NOTHING: &BTreeSet<String> = &BTreeSet::new();
+
 /// A schema whose `$ref`s are looked up in `root`.
 #[derive(Clone, Copy)]
 struct Check<'s> {
     root: &'s Json,
+    /// Pointers of confidential values.
+    hidden: &'s BTreeSet<String>,
 }
 
 /// Where the walk is, and what holds there.
@@ -162,6 +182,18 @@ impl<'p> At<'p> {
 }
 
 impl<'s> Check<'s> {
+    fn new(root: &'s Json) -> Self {
+        Self {
+            root,
+            hidden: NOTHING,
+        }
+    }
+
+    /// Whether the value at `pointer`, below one where `at` holds, must not be in a message.
+    fn hides(&self, at: At<'_>, pointer: &str) -> bool {
+        at.secret || self.hidden.contains(pointer)
+    }
+
     /// The schema that a `$ref` names: `#` and a JSON pointer, perhaps percent-encoded.
     fn resolve(&self, reference: &str) -> Option<&'s Json> {
         let pointer = reference.strip_prefix('#')?;
@@ -202,7 +234,8 @@ impl<'s> Check<'s> {
             }
             _ => return,
         };
-        let secret = at.secret || rules.get("writeOnly") == Some(&Json::Bool(true));
+        let secret =
+            self.hides(at, at.pointer) || rules.get("writeOnly") == Some(&Json::Bool(true));
         let at = At { secret, ..at };
 
         if let Some(types) = rules.get("type")
@@ -301,12 +334,10 @@ impl<'s> Check<'s> {
             let mut seen = HashSet::new();
             for (i, item) in items.iter().enumerate() {
                 if !seen.insert(item.to_json().to_string()) {
-                    let detail = format!("{} is given twice", describe(item, at.secret));
-                    errors.push(Diagnostic::new(
-                        join(at.pointer, &i.to_string()),
-                        item.span,
-                        detail,
-                    ));
+                    let pointer = join(at.pointer, &i.to_string());
+                    let found = describe(item, self.hides(at, &pointer));
+                    let detail = format!("{found} is given twice");
+                    errors.push(Diagnostic::new(pointer, item.span, detail));
                 }
             }
         }

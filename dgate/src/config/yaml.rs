@@ -329,7 +329,7 @@ fn core(text: &str) -> Result<Value, String> {
         "false" | "False" | "FALSE" => Value::Bool(false),
         _ => match number(text) {
             Some(Value::Float(n)) if !n.is_finite() => return Err("a number must be finite".into()),
-            Some(number) => number,
+            Some(number) => number.written(text)?,
             None => Value::String(text.to_owned()),
         },
     })

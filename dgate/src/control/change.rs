@@ -1,7 +1,7 @@
 //! ChangeSets: what is wished, how it is checked against the state, and why it may be refused.
 
 use super::ledger::{Declaration, LedgerError, StoredDocument};
-use crate::config::{Diagnostic, Span};
+use crate::config::{Diagnostic, Span, told};
 use crate::resource::{Bundle, Document, Key, Kind, Spec, State};
 use crate::snapshot::{Globals, Problem, ProblemKind, Warning};
 use crate::store::StoreError;
@@ -59,6 +59,14 @@ impl ChangeSet {
         Self {
             ops: vec![op],
             ..Self::default()
+        }
+    }
+
+    /// What it deletes, if that is all it does.
+    pub(super) fn deletes(&self) -> Option<Key> {
+        match self.ops.as_slice() {
+            [Op::Delete(key)] => Some(key.clone()),
+            _ => None,
         }
     }
 
@@ -239,7 +247,7 @@ impl From<LedgerError> for Rejection {
 }
 
 fn lines(diagnostics: &[Diagnostic]) -> String {
-    diagnostics
+    told(diagnostics)
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
@@ -247,10 +255,14 @@ fn lines(diagnostics: &[Diagnostic]) -> String {
 }
 
 fn names(keys: &[Key]) -> String {
-    keys.iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    /// More than that nobody reads in a sentence.
+    const NAMED: usize = 20;
+    let named = keys.iter().take(NAMED).map(ToString::to_string);
+    let named = named.collect::<Vec<_>>().join(", ");
+    match keys.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
 }
 
 impl Rejection {

@@ -175,6 +175,7 @@ impl Control {
         #[cfg(feature = "seal")]
         self.passwords.hash(&mut change, &self.committed())?;
         let entry = Entry::of(&change, now(), None);
+        let deletes = change.deletes();
         let mut writer = self.writer.lock();
         let mut options = options.clone();
         // The same ones are no reason to compile: what serves may be an older revision.
@@ -189,8 +190,15 @@ impl Control {
                 .change(&entry, change, &options, |next, located| {
                     let snapshot = compiler
                         .compile(next, Some(&writer.compiled))
-                        .map_err(|p| {
-                            Rejection::from_problems(p, &|key| located.get(key).cloned())
+                        .map_err(|p| match &deletes {
+                            // What the configuration file needs goes as little as what a resource does.
+                            Some(key) if p.iter().all(|p| p.key.is_globals()) => {
+                                Rejection::Referenced {
+                                    key: key.clone(),
+                                    by: vec![Key::globals()],
+                                }
+                            }
+                            _ => Rejection::from_problems(p, &|key| located.get(key).cloned()),
                         })?;
                     let warned = snapshot.warnings().filter(|w| located.contains_key(&w.key));
                     let warnings: Vec<_> = warned.cloned().collect();

@@ -8,6 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+/// The times of documents are kept to the millisecond.
+const MIN_TTL: std::time::Duration = std::time::Duration::from_millis(1);
+
 /// A set of documents, which modules reach as `collection(name)` of `dgate/state`.
 #[non_exhaustive]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -74,7 +77,7 @@ impl Collection {
             let detail = format!("is no JSON Schema that can be used: {error}");
             found.push(wrong_field(node, prefix, "schema", detail));
         }
-        if self.ttl.is_some_and(|ttl| ttl.get().is_zero()) {
+        if self.ttl.is_some_and(|ttl| ttl.get() < MIN_TTL) {
             let detail = "is 1ms or more: leave it out for no end";
             found.push(wrong_field(node, prefix, "ttl", detail));
         }

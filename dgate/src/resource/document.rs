@@ -2,8 +2,9 @@
 
 use super::{default_namespace, wrong_field};
 use crate::config::{Diagnostic, Node};
+use crate::config::{TIME_FORMAT, parse_time};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 use time::OffsetDateTime;
 
@@ -31,9 +32,10 @@ pub struct Document {
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
-        with = "time::serde::rfc3339::option"
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "utc"
     )]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = TIME_FORMAT))]
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -60,6 +62,12 @@ impl Document {
             .into_iter()
             .collect()
     }
+}
+
+fn utc<'de, D: Deserializer<'de>>(input: D) -> Result<Option<OffsetDateTime>, D::Error> {
+    let text = Option::<String>::deserialize(input)?;
+    text.map(|text| parse_time(&text).map_err(serde::de::Error::custom))
+        .transpose()
 }
 
 /// What is wrong with an id.

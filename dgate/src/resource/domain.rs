@@ -30,6 +30,7 @@ pub struct Domain {
     /// PEM private key of `cert`; in configuration files also `key_file`. Never given out; left out of a change, the
     /// one that is stored stays.
     #[serde(default, skip_serializing)]
+    #[schemars(extend("writeOnly" = true))]
     pub key: Option<String>,
     /// Asks clients for a certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]

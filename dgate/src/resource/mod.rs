@@ -180,6 +180,14 @@ impl Key {
     pub fn namespace(name: &str) -> Self {
         Self::new(Kind::Namespace, name, name)
     }
+    /// What stands for `proxy.plugins` of the configuration file where a resource is named: it is none.
+    pub(crate) fn globals() -> Self {
+        Self::new(Kind::Namespace, "", "proxy.plugins")
+    }
+    /// Whether it stands for `proxy.plugins`.
+    pub(crate) fn is_globals(&self) -> bool {
+        self.namespace.is_empty()
+    }
     /// The key of a document.
     pub fn document(namespace: &str, collection: &str, id: &str) -> Self {
         Self::new(Kind::Document, namespace, format!("{collection}/{id}"))
@@ -201,6 +209,9 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_globals() {
+            return write!(f, "`{}` of the configuration file", self.name);
+        }
         write!(f, "{} `{}`", self.kind, self.path())
     }
 }

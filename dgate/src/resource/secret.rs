@@ -24,6 +24,7 @@ pub struct Secret {
     pub name: String,
     /// The text, at most 64KiB. Never given out; left out of a change, what is stored stays.
     #[serde(default, skip_serializing)]
+    #[schemars(extend("writeOnly" = true))]
     pub data: Option<String>,
     /// Free words for lists and modules.
     #[serde(default, skip_serializing_if = "is_default")]

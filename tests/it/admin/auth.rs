@@ -229,6 +229,14 @@ async fn tokens_are_believed_by_signature_time_and_claims() {
     let other = EncodingKey::from_secret(b"another-secret-of-at-least-32-bytes!");
     let forged = token(Algorithm::HS256, None, &other, good.clone());
     assert_eq!(open.bearer(&forged).await, 401);
+    // RFC 7515 section 4.1.11.
+    for critical in [vec![], vec!["exp".to_owned()]] {
+        let mut header = Header::new(Algorithm::HS256);
+        header.crit = Some(critical);
+        let claims = json!({"sub": "ops", "exp": in_seconds(60), "aud": "dgate", "iss": "us"});
+        let critical = encode(&header, &claims, &key).unwrap();
+        assert_eq!(open.bearer(&critical).await, 401, "{header:?}");
+    }
     let stronger = token(Algorithm::HS512, None, &key, good.clone());
     assert_eq!(open.bearer(&stronger).await, 401);
     let unsigned = sign(json!({}));
@@ -538,6 +546,23 @@ async fn writes_and_refusals_are_in_the_audit_log_and_a_flood_of_them_is_counted
     assert!(refused < 150, "{refused}");
     assert_eq!(output.matches("write call").count(), 1);
     assert!(!output.contains(KEY));
+}
+
+#[tokio::test]
+async fn the_name_in_a_token_adds_nothing_to_the_audit_log_but_itself() {
+    let process = Process::start(json!({
+        "admin": {"auth": {"type": "jwt", "algorithm": "HS256", "secret": SECRET}},
+        "log": {"format": "text"},
+    }));
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let claims = json!({"sub": "a status=500 b"});
+    let bearer = format!("Bearer {}", token(Algorithm::HS256, None, &key, claims));
+    let headers = [("Authorization", &*bearer)];
+    let path = "/api/v1/namespace/audited";
+    call(process.admin_addr(), "PUT", path, &headers, Some(json!({}))).await;
+    let line = process.wait_for_line("write call");
+    assert!(line.contains(r#"who="a status=500 b""#), "{line}");
+    assert!(line.contains(&format!("path=\"{path}\"")), "{line}");
 }
 
 #[test]

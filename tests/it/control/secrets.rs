@@ -102,6 +102,20 @@ async fn a_changed_secret_reaches_plugins_with_the_next_request() {
     .await;
     assert_eq!(stamps(&gateway).await, ["r-2", "s-12", "n-1", "g-1"]);
 
+    // Only the configuration file names it any more.
+    let none = json!({"plugins": []});
+    ask(admin, "PATCH", "namespace/default", Some(none), 200).await;
+    let service = json!({"plugins": stamp("s-${secret:b}")});
+    ask(admin, "PATCH", "service/default/svc", Some(service), 200).await;
+    let refused = ask(admin, "DELETE", "secret/default/a", None, 409).await;
+    let global = json!({"kind": "configuration", "key": "proxy.plugins"});
+    assert_eq!(refused["referrers"], json!([global]), "{refused}");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("`proxy.plugins` of the configuration file"),
+        "{detail}"
+    );
+
     let refused = ask(admin, "DELETE", "secret/default/b", None, 409).await;
     let mut by: Vec<_> = refused["referrers"]
         .as_array()
@@ -121,7 +135,7 @@ async fn a_changed_secret_reaches_plugins_with_the_next_request() {
     )
     .await;
     assert_eq!(refused["errors"][0]["pointer"], "/plugins/0/config/text");
-    assert_eq!(stamps(&gateway).await, ["r-2", "s-12", "n-1", "g-1"]);
+    assert_eq!(stamps(&gateway).await, ["r-2", "s-2", "g-1"]);
     let refused = ask(
         admin,
         "PUT",
@@ -166,6 +180,55 @@ async fn what_is_wrong_with_a_secret_is_told_without_it() {
         assert!(!refused.text().contains("hush"), "{}", refused.text());
         assert!(!refused.text().contains("hu\\"), "{}", refused.text());
     }
+}
+
+#[tokio::test]
+async fn no_part_of_a_secret_is_told_however_it_is_wrong() {
+    let gateway = TestGateway::start(json!({"namespaces": [{"name": "default"}], "secrets": [
+        {"name": "long", "data": "hush".repeat(40)},
+        {"name": "lines", "data": "hush1\nhush2("},
+        {"name": "key", "data": "-----BEGIN hush\nhush"}]}));
+    let admin = gateway.admin_addr();
+    let plugin = |name: &str, config: Value| json!({"routes": [{"name": "leak", "paths": ["/leak"], "plugins": [{"name": name, "config": config}]}]});
+    let cert = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+    let tls = json!({"client_cert": cert.cert.pem(), "client_key": "${secret:key}"});
+    let at = "/routes/0/plugins/0/config";
+    for (bundle, pointer) in [
+        // Of another type: the schema's to say.
+        (
+            plugin(
+                "concurrency-limit",
+                json!({"max_inflight": "${secret:long}"}),
+            ),
+            format!("{at}/max_inflight"),
+        ),
+        // A pattern, of which the plugin's error shows the lines.
+        (
+            plugin(
+                "cors",
+                json!({"allow_origins": ["https://a.test", "/(${secret:lines}/"]}),
+            ),
+            at.to_owned(),
+        ),
+        (
+            json!({"services": [{"name": "s", "urls": ["https://127.0.0.1:9"], "tls": tls}]}),
+            "/services/0/tls".to_owned(),
+        ),
+    ] {
+        let refused = ask(admin, "POST", "apply?dry_run=true", Some(bundle), 422).await;
+        assert!(!refused.to_string().contains("hush"), "{refused}");
+        let found = super::pointers(&refused)[0].to_owned();
+        assert!(found.starts_with(&pointer), "{refused}");
+    }
+    for (kind, field) in [("secrets", "data"), ("domains", "key")] {
+        let bundle = json!({kind: [{"name": "x", field: 12_345_678}]});
+        let refused = ask(admin, "POST", "apply", Some(bundle), 422).await;
+        assert!(!refused.to_string().contains("12345678"), "{refused}");
+    }
+    // What is wrong beside a secret is told as ever.
+    let config = json!({"allow_origins": ["${secret:long}"], "max_age": "soon"});
+    let refused = ask(admin, "POST", "apply", Some(plugin("cors", config)), 422).await;
+    assert!(refused.to_string().contains("soon"), "{refused}");
 }
 
 #[tokio::test]

@@ -182,3 +182,55 @@ async fn readyz_tells_what_serves_and_why() {
     let ready = second.admin("GET", "/readyz", None).await;
     assert_eq!(ready.json()["checks"]["configuration"], "ok");
 }
+
+/// A plugin whose config another release of it reads otherwise.
+macro_rules! release {
+    ($name:ident, $config:ident, $ty:ty) => {
+        #[derive(serde::Deserialize, schemars::JsonSchema)]
+        struct $config {
+            #[expect(dead_code, reason = "only its type matters")]
+            what: $ty,
+        }
+
+        struct $name;
+
+        #[plugin]
+        impl Plugin for $name {
+            const NAME: &'static str = "released";
+            type Config = $config;
+            fn new(_: $config, _: &Setup) -> Result<Self, BoxError> {
+                Ok(Self)
+            }
+            async fn request_modifier(&self, _: &Exchange, req: Request) -> Flow<Request> {
+                Ok(req)
+            }
+        }
+    };
+}
+
+release!(First, FirstConfig, String);
+release!(Second, SecondConfig, u32);
+
+#[test]
+fn why_an_older_revision_serves_is_told_without_secrets() {
+    let store = Arc::new(MemoryStore::new());
+    let open = |registry: Registry| {
+        let ledger = Ledger::open(store.clone(), Codec::default(), 1000).unwrap();
+        let compiler = Compiler::new(Arc::new(registry), Globals::default());
+        Control::open(compiler, Arc::new(ledger)).unwrap()
+    };
+    let mut first = Registry::default();
+    first.add::<First>();
+    let mut second = Registry::default();
+    second.add::<Second>();
+    let control = open(first);
+    let options = Options::default();
+    control.apply(bundle(whole("http://a")), &options).unwrap();
+    let mut plugged = route(json!([{"name": "released", "config": {"what": "${secret:s}"}}]));
+    plugged["secrets"] = json!([{"name": "s", "data": "hush".repeat(30)}]);
+    control.apply(bundle(plugged), &options).unwrap();
+
+    let stale = open(second).stale().unwrap();
+    assert!(stale.reason.contains("`what`"), "{stale}");
+    assert!(!stale.to_string().contains("hush"), "{stale}");
+}

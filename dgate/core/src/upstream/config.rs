@@ -55,6 +55,7 @@ pub struct TlsConfig {
     pub client_cert: Option<String>,
     /// PEM private key of `client_cert`. Never given out; left out of a change, the one that is stored stays.
     #[serde(skip_serializing)]
+    #[schemars(extend("writeOnly" = true))]
     pub client_key: Option<String>,
     /// Takes any certificate. Default false.
     pub skip_verify: bool,

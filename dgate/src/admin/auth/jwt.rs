@@ -78,11 +78,15 @@ impl Tokens {
     pub(super) async fn check(&self, headers: &HeaderMap) -> Result<String, Denied> {
         let token =
             credential(headers, "bearer").ok_or(Denied::Unauthenticated("no credential"))?;
+        let header =
+            decode_header(token).map_err(|_| Denied::Unauthenticated("malformed token"))?;
+        // Extensions that must be understood (RFC 7515 section 4.1.11): none is here, and an empty list is an error.
+        if header.crit.is_some() {
+            return Err(Denied::Unauthenticated("unknown critical header"));
+        }
         let checked = match &self.keys {
             Source::One(key) => decode::<Claims>(token, key, &self.validation),
             Source::Set(set) => {
-                let header =
-                    decode_header(token).map_err(|_| Denied::Unauthenticated("malformed token"))?;
                 // Before a key is looked for: a token of another algorithm fetches nothing.
                 if !self.validation.algorithms.contains(&header.alg) {
                     return Err(Denied::Unauthenticated("wrong algorithm"));

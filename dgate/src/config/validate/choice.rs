@@ -110,8 +110,9 @@ impl<'s> Check<'s> {
             };
             let meant = |branch: &Branch<'s>| values(branch).iter().any(|v| equals(value, v));
             if !fitting.iter().any(meant) {
-                let detail = unknown_value(value, &allowed, at.secret);
-                errors.push(Diagnostic::new(join(at.pointer, tag), value.span, detail));
+                let pointer = join(at.pointer, tag);
+                let detail = unknown_value(value, &allowed, self.hides(at, &pointer));
+                errors.push(Diagnostic::new(pointer, value.span, detail));
                 return;
             }
             fitting.retain(meant);

@@ -117,13 +117,17 @@ pub(super) fn string(
     let bound = |keyword| rules.get(keyword).and_then(Json::as_u64);
     if bound("minLength").is_some() || bound("maxLength").is_some() {
         let length = text.chars().count() as u64;
+        let has = match at.secret {
+            true => String::new(),
+            false => format!(", has {length}"),
+        };
         match (bound("minLength"), bound("maxLength")) {
             (Some(1), _) if length == 0 => return wrong("must not be empty".into()),
             (Some(min), _) if length < min => {
-                return wrong(format!("must have at least {min} characters, has {length}"));
+                return wrong(format!("must have at least {min} characters{has}"));
             }
             (_, Some(max)) if length > max => {
-                return wrong(format!("must have at most {max} characters, has {length}"));
+                return wrong(format!("must have at most {max} characters{has}"));
             }
             _ => {}
         }

@@ -267,6 +267,51 @@ fn keywords() {
     }
 }
 
+#[test]
+fn what_is_hidden_is_in_no_error() {
+    let tagged = |tag: &str| json!({"type": "object", "properties": {"t": {"const": tag}}});
+    for (value, schema) in [
+        (
+            json!({"a": "hush"}),
+            json!({"properties": {"a": {"type": "integer"}}}),
+        ),
+        (
+            json!({"a": "hush"}),
+            json!({"properties": {"a": {"minLength": 9}}}),
+        ),
+        (
+            json!({"a": "hush"}),
+            json!({"properties": {"a": {"enum": ["husk", "b"]}}}),
+        ),
+        (
+            json!({"a": "hush"}),
+            json!({"properties": {"a": {"format": dgate_core::units::DURATION_FORMAT}}}),
+        ),
+        (
+            json!({"a": ["hush", "hush"]}),
+            json!({"properties": {"a": {"uniqueItems": true}}}),
+        ),
+        (
+            json!({"a": {"t": "hush"}}),
+            json!({"properties": {"a": {"anyOf": [tagged("husk"), tagged("b")]}}}),
+        ),
+    ] {
+        let hidden = ["/p/a", "/p/a/0", "/p/a/1", "/p/a/t"].map(str::to_owned);
+        // The map around a tag holds nothing confidential itself.
+        let hidden = hidden
+            .into_iter()
+            .filter(|at| at != "/p/a" || value["a"].is_string());
+        let node = Node::from_json(&value);
+        let errors = validate_hiding(&node, &schema, "/p", &hidden.collect());
+        let told = format!("{errors:?}");
+        assert!(
+            !errors.is_empty() && !told.contains("hush"),
+            "{schema}: {told}"
+        );
+        assert!(!told.contains("has 4"), "{told}");
+    }
+}
+
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "snake_case")]
 #[expect(dead_code, reason = "only the shape matters")]

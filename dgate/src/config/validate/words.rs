@@ -6,6 +6,8 @@ use dgate_core::units::{
     DURATION_FORMAT, Duration, SIZE_FORMAT, STATUS_FORMAT, Size, Statuses, UnitError,
 };
 use serde_json::{Map, Value as Json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use super::super::address::{LISTEN_FORMAT, ListenAddr, NETWORK_FORMAT, parse_network};
 use super::super::tree::{Node, Value};
@@ -30,9 +32,24 @@ pub(super) fn format_error(format: &str, text: &str) -> Option<String> {
         LISTEN_FORMAT => ListenAddr::from_str(text)
             .err()
             .map(|error| error.to_string()),
+        TIME_FORMAT => parse_time(text).err().map(str::to_owned),
         NETWORK_FORMAT => parse_network(text).err().map(|error| error.to_string()),
         _ => None,
     }
+}
+
+/// The format of times in schemas.
+pub(crate) const TIME_FORMAT: &str = "date-time";
+
+/// Reads a time by RFC 3339, as UTC.
+///
+/// # Errors
+/// It is none, or its year has not four digits in UTC.
+pub(crate) fn parse_time(text: &str) -> Result<OffsetDateTime, &'static str> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok();
+    time.and_then(|time| time.checked_to_offset(UtcOffset::UTC))
+        .filter(|time| (0..=9999).contains(&time.year()))
+        .ok_or("expected a time by RFC 3339, such as `2030-01-31T12:00:00Z`")
 }
 
 /// A value in words: what was found. Confidential ones are only named by their type.

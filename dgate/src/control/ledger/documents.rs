@@ -2,7 +2,7 @@
 
 use super::record::{DocumentHead, DocumentRecord, millis};
 use super::{Ledger, LedgerError, PAGE_BYTES, layout};
-use crate::config::{Diagnostic, join};
+use crate::config::{Diagnostic, join, shortened};
 use crate::control::change::{DocumentOp, Emptied, precondition_on};
 use crate::control::{Change, Options, Rejection};
 use crate::resource::{Document, Key, Kind, Spec, State, Stored};
@@ -340,7 +340,8 @@ impl<'a> Writes<'a> {
             self.errors.push(Diagnostic {
                 pointer: format!("{pointer}{steps}"),
                 span: None,
-                detail,
+                // It may repeat the data as a whole, and there may be many.
+                detail: shortened(detail),
                 within: None,
             });
         };

@@ -2,7 +2,7 @@
 
 use super::secrets::Revealed;
 use super::{Inputs, Run};
-use crate::config::{Node, PluginUse, join, validate_at};
+use crate::config::{Node, PluginUse, join, validate_hiding};
 use crate::resource::{Key, Kind, Spec};
 use dgate_core::plugin::{FieldError, Plugged, Setup};
 
@@ -74,16 +74,16 @@ impl Run<'_> {
     /// The config of a plugin with its secrets; `None` when it waits for one.
     fn revealed(&mut self, owner: Option<&Key>, at: usize, usage: &PluginUse) -> Option<Revealed> {
         let namespace = owner.map_or("default", |key| &key.namespace);
-        let mut revealed = self.reveal(namespace, &usage.config);
+        let pointer = format!("/plugins/{at}/config");
+        let mut revealed = self.reveal(namespace, &usage.config, &pointer);
         // At the first start the secrets of those on every route come with the routes.
         let waits = owner.is_none() && self.state.of_kind(Kind::Route).next().is_none();
         if waits && !revealed.problems.is_empty() {
             return None;
         }
-        let global = Key::namespace("proxy.plugins");
+        let global = Key::globals();
         for (pointer, detail) in std::mem::take(&mut revealed.problems) {
             let detail = format!("plugin `{}`: {detail}", usage.name);
-            let pointer = format!("/plugins/{at}/config{pointer}");
             self.invalid(owner.unwrap_or(&global), pointer, detail);
         }
         Some(revealed)
@@ -116,7 +116,7 @@ impl Run<'_> {
         revealed: &Revealed,
     ) -> Option<Plugged> {
         // Global plugins belong to no resource; their problems name the configuration file's list.
-        let global = Key::namespace("proxy.plugins");
+        let global = Key::globals();
         let owner = owner.unwrap_or(&global);
         let pointer = format!("/plugins/{at}");
         let Some(entry) = self.compiler.registry.get(&usage.name).cloned() else {
@@ -134,14 +134,21 @@ impl Run<'_> {
             return None;
         };
         let pointer = join(&pointer, "config");
-        let errors = validate_at(&Node::from_json(&usage.config), entry.schema(), &pointer);
+        let node = Node::from_json(&usage.config);
+        let errors = validate_hiding(&node, entry.schema(), &pointer, &revealed.hidden);
         if errors.is_empty() {
             return match entry.plug(usage.config.clone(), setup) {
                 Ok(plugged) => Some(plugged),
                 Err(error) => {
                     let field = error.downcast_ref::<FieldError>();
                     let pointer = pointer + field.map_or("", FieldError::pointer);
-                    let detail = revealed.scrub(format!("plugin `{}`: {error}", usage.name));
+                    // What a plugin says may repeat any part of its config, in any form.
+                    let detail = if revealed.hidden.is_empty() {
+                        error.to_string()
+                    } else {
+                        "its config is not accepted with the value of its secret".to_owned()
+                    };
+                    let detail = format!("plugin `{}`: {detail}", usage.name);
                     self.invalid(owner, pointer, detail);
                     None
                 }
@@ -156,11 +163,8 @@ impl Run<'_> {
             } else {
                 format!("`{field}`: {}", error.detail)
             };
-            self.invalid(
-                owner,
-                error.pointer,
-                revealed.scrub(format!("plugin `{}`: {detail}", usage.name)),
-            );
+            let detail = format!("plugin `{}`: {detail}", usage.name);
+            self.invalid(owner, error.pointer, detail);
         }
         None
     }

@@ -1,10 +1,11 @@
 //! `${secret:NAME}` in configs of plugins and TLS keys of services: replaced when they are compiled, by the secret of
-//! the same namespace. What is wrong with the result is told without it.
+//! the same namespace. What is wrong with the result is told without any text that holds one.
 
 use super::Run;
 use crate::config::join;
 use crate::resource::{Key, Kind, Spec, Stored};
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 const OPENS: &str = "${secret:";
@@ -12,9 +13,9 @@ const OPENS: &str = "${secret:";
 /// A config with its secrets in it.
 pub(super) struct Revealed {
     pub(super) config: Json,
-    /// The texts of the secrets.
-    hidden: Vec<String>,
-    /// What could not be replaced: pointer within the config, and why.
+    /// Pointers to the texts that hold some.
+    pub(super) hidden: BTreeSet<String>,
+    /// What could not be replaced: pointer to it, and why.
     pub(super) problems: Vec<(String, String)>,
 }
 
@@ -29,21 +30,6 @@ pub(super) fn mentions(config: &Json) -> bool {
 }
 
 impl Revealed {
-    /// A sentence about the config, without what is to be hidden, whether it is told as it is or quoted.
-    pub(super) fn scrub(&self, detail: String) -> String {
-        let quoted = |text: &String| {
-            let json = Json::String(text.clone()).to_string();
-            [text.clone(), inside(&json), inside(&format!("{text:?}"))]
-        };
-        let mut hidden: Vec<String> = self.hidden.iter().flat_map(quoted).collect();
-        // The longest first, so that nothing is left of one that begins as another does.
-        hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        hidden
-            .iter()
-            .filter(|text| !text.is_empty())
-            .fold(detail, |detail, text| detail.replace(text.as_str(), "…"))
-    }
-
     fn value(&mut self, run: &Run<'_>, namespace: &str, value: &mut Json, pointer: &str) {
         match value {
             Json::String(text) if text.contains(OPENS) => {
@@ -76,7 +62,7 @@ impl Revealed {
             match run.secret(namespace, name) {
                 Some(secret) => {
                     whole.push_str(&secret);
-                    self.hidden.push(secret);
+                    self.hidden.insert(pointer.to_owned());
                 }
                 None => {
                     let detail =
@@ -99,15 +85,15 @@ impl Run<'_> {
         }
     }
 
-    /// Puts the secrets of a namespace where a config names them.
-    pub(super) fn reveal(&self, namespace: &str, config: &Json) -> Revealed {
+    /// Puts the secrets of a namespace where a config, which is at `pointer`, names them.
+    pub(super) fn reveal(&self, namespace: &str, config: &Json, pointer: &str) -> Revealed {
         let mut revealed = Revealed {
             config: Json::Null,
-            hidden: Vec::new(),
+            hidden: BTreeSet::new(),
             problems: Vec::new(),
         };
         let mut config = config.clone();
-        revealed.value(self, namespace, &mut config, "");
+        revealed.value(self, namespace, &mut config, pointer);
         revealed.config = config;
         revealed
     }
@@ -122,12 +108,6 @@ impl Run<'_> {
             .map(|(_, stored)| stored.clone())
             .collect()
     }
-}
-
-/// A quoted text without its quotes.
-fn inside(quoted: &str) -> String {
-    let end = quoted.len().saturating_sub(1);
-    quoted.get(1..end).unwrap_or_default().to_owned()
 }
 
 /// Whether two lists hold the same resources as they were written.

@@ -54,10 +54,10 @@ impl Run<'_> {
     fn tls(&mut self, key: &Key, spec: &resource::Service) -> Option<TlsConfig> {
         let mut tls = spec.tls.clone().unwrap_or_default();
         if let Some(text) = tls.client_key.take() {
-            let revealed = self.reveal(&key.namespace, &Json::String(text));
+            let revealed = self.reveal(&key.namespace, &Json::String(text), "/tls/client_key");
             let sound = revealed.problems.is_empty();
-            for (_, detail) in revealed.problems {
-                self.invalid(key, "/tls/client_key", detail);
+            for (pointer, detail) in revealed.problems {
+                self.invalid(key, pointer, detail);
             }
             if !sound {
                 return None;
