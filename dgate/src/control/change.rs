@@ -86,7 +86,7 @@ pub struct Options {
     pub prune: bool,
     /// With `prune`: namespaces that go with all they hold unless the changeset names them.
     pub prune_namespaces: Vec<String>,
-    /// Deletes a namespace with all it holds.
+    /// Deletes a namespace or a collection with all it holds.
     pub cascade: bool,
     /// The revision that the whole state must have.
     pub expected_revision: Option<u64>,
@@ -131,7 +131,6 @@ impl Change {
 impl Applied {
     /// What was deleted, for the log: the first ten, and how many more.
     pub(super) fn deleted(&self) -> Option<String> {
-        const NAMED: usize = 10;
         let gone: Vec<_> = self
             .changes
             .iter()
@@ -228,6 +227,9 @@ impl From<LedgerError> for Rejection {
     }
 }
 
+/// How many documents are named that are in the way of a delete.
+pub(super) const NAMED: usize = 10;
+
 fn lines(diagnostics: &[Diagnostic]) -> String {
     diagnostics
         .iter()
@@ -237,10 +239,19 @@ fn lines(diagnostics: &[Diagnostic]) -> String {
 }
 
 fn names(keys: &[Key]) -> String {
-    keys.iter()
+    // Of documents no more than one too many are looked for.
+    let documents = keys.iter().all(|key| key.kind == Kind::Document);
+    let named = if documents { NAMED } else { usize::MAX };
+    let mut text = keys
+        .iter()
+        .take(named)
         .map(ToString::to_string)
         .collect::<Vec<_>>()
-        .join(", ")
+        .join(", ");
+    if keys.len() > named {
+        text += " and more";
+    }
+    text
 }
 
 impl Rejection {
@@ -263,6 +274,7 @@ impl Rejection {
             .map(|p| {
                 // What is not in the input has no place there.
                 let pointer = locate(&p.key)
+                    .or_else(|| locate(p.other.as_ref()?))
                     .map(|prefix| prefix + &p.pointer)
                     .unwrap_or_default();
                 Diagnostic {
@@ -433,7 +445,8 @@ impl Plan<'_> {
     /// Deletes what nothing refers to, or a namespace with all it holds.
     fn delete(&mut self, key: Key) -> Result<(), Rejection> {
         let by = referrers(&self.next, &key);
-        let cascade = self.options.cascade && key.kind == Kind::Namespace;
+        let cascade =
+            self.options.cascade && matches!(key.kind, Kind::Namespace | Kind::Collection);
         if !by.is_empty() && !cascade {
             return Err(Rejection::Referenced { key, by });
         }
