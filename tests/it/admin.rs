@@ -436,6 +436,27 @@ async fn a_protocol_that_its_urls_cannot_speak_is_refused() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_none_is_refused() {
+    let gateway = gateway();
+    for url in [
+        "http://127.0.0.1:99999",
+        "http://a:abc",
+        "https://a:80x",
+        "http://[::1]:70000",
+    ] {
+        for urls in [json!([url]), json!([{"url": url, "weight": 1}])] {
+            let answer = gateway.admin("PUT", SVC, Some(json!({"urls": urls}))).await;
+            let refused = problem(&answer, 422, "invalid");
+            assert_eq!(pointers(&refused), ["/urls/0"], "{refused}");
+            assert!(
+                refused.to_string().contains("between 1 and 65535"),
+                "{refused}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_referred_to_stays_unless_its_namespace_goes_as_a_whole() {
     let gateway = gateway();
     let refused = gateway.admin("DELETE", SVC, None).await;
@@ -502,6 +523,13 @@ async fn web_pages_are_refused() {
         403,
         "cross_origin",
     );
+    let named = ask(
+        gateway.admin_addr(),
+        "GET /healthz HTTP/1.1\r\nHost: gate.test\r\n\r\n",
+    )
+    .await;
+    let named = problem(&named, 403, "cross_origin");
+    assert!(named.to_string().contains("Host"), "{named}");
     for host in ["localhost:9080", "127.0.0.1", "[::1]:9080"] {
         let answer = ask(
             gateway.admin_addr(),

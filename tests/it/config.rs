@@ -607,3 +607,89 @@ fn version_completions_and_usage_errors_have_their_exit_codes() {
         assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{done:?}");
     }
 }
+
+#[test]
+fn whoever_waits_for_the_storage_says_so_and_can_be_ended() {
+    let file = |text: &str| format!("{LISTEN}storage: {{ path: {text} }}\n");
+    let holder = Place::new()
+        .file("dgate.yaml", &file("data, lock_timeout: 1s"))
+        .serve(&[]);
+    holder.wait_for_line("storage.lock_timeout (1s) is below proxy.shutdown_timeout");
+    let path = holder.place().path().join("data").display().to_string();
+    for signal in ["TERM", "INT"] {
+        let mut waiting = Place::new().file("dgate.yaml", &file(&path)).begin(&[]);
+        let line = waiting.wait_for_line("waiting for process");
+        assert!(line.contains(&path), "{line}");
+        waiting.signal(signal);
+        // Long before `storage.lock_timeout`.
+        assert_eq!(waiting.wait(PATIENCE / 2), Some(0), "{}", waiting.output());
+    }
+}
+
+#[tokio::test]
+async fn sighup_warns_of_each_change_that_waits_for_a_restart() {
+    let process = Process::start(json!({}));
+    process.reload(
+        json!({"log": {"level": "debug"}, "storage": {"path": "data", "lock_timeout": "1s"},
+        "admin": {"listen": "127.0.0.1:9"}, "proxy": {"workers": 1}}),
+    );
+    for what in ["log", "storage", "admin.listen", "proxy.workers"] {
+        process.wait_for_line(&format!("{what} has changed: restart"));
+    }
+    process.wait_for_line("read again");
+    assert!(
+        !process.output().contains("admin.tls has changed"),
+        "{}",
+        process.output()
+    );
+}
+
+#[test]
+fn tls_files_that_are_missing_or_no_pair_are_found_by_check_and_serve() {
+    let key = || rcgen::KeyPair::generate().unwrap();
+    let (one, other) = (key(), key());
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let place = Place::new()
+        .file("c.pem", &params.self_signed(&one).unwrap().pem())
+        .file("other.pem", &other.serialize_pem());
+    for (key, line) in [
+        ("absent.pem", "No such file"),
+        ("other.pem", "certificate: "),
+    ] {
+        let tls = format!("cert_file: c.pem\n    key_file: {key}\n");
+        let proxy = format!("version: 1\nproxy:\n  tls:\n    listen: '127.0.0.1:0'\n    {tls}");
+        let admin =
+            format!("version: 1\nproxy: {{ listen: '127.0.0.1:0' }}\nadmin:\n  tls:\n    {tls}");
+        for (text, at) in [(proxy, "dgate.yaml:6:15: "), (admin, "dgate.yaml:6:15: ")] {
+            place.write("dgate.yaml", &text);
+            for args in [&["check", "dgate.yaml"][..], &["serve"]] {
+                let done = place.run(args);
+                assert_eq!(done.code, Some(78), "{done:?}");
+                for part in [at, key, line] {
+                    assert!(done.stderr.contains(part), "{part} in {}", done.stderr);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn check_knows_a_misspelt_bundle_from_a_configuration() {
+    let place = Place::new().file("b.yaml", "servces: []\n");
+    let done = place.run(&["check", "b.yaml"]);
+    assert_eq!(done.code, Some(78), "{done:?}");
+    assert!(done.stderr.contains("did you mean `services`"), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_no_admin_api_is_not_shown_by_healthcheck() {
+    let upstream = TestUpstream::echo();
+    let process = Process::start(json!({"resources": proxy_to(upstream.url())}));
+    let other = format!("http://{}/nothing", process.admin_addr());
+    let done = Place::new().run(&["healthcheck", "--admin", &other]);
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("the answer is 404") && done.stderr.contains("--admin"),
+        "{done:?}"
+    );
+}

@@ -152,7 +152,8 @@ impl Place {
         process
     }
 
-    fn begin(self, args: &[&str]) -> Process {
+    /// Runs `dgate serve` and waits for nothing: for one that does not come up, or not yet.
+    pub fn begin(self, args: &[&str]) -> Process {
         let all: Vec<&str> = ["serve"].iter().chain(args).copied().collect();
         self.start(&all)
     }

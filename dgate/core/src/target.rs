@@ -153,21 +153,20 @@ impl FromStr for Target {
         if host.is_empty() {
             return Err(fail("it has no host"));
         }
-        let port = match authority.port() {
-            Some(port) => Some(
-                port.as_str()
-                    .parse()
-                    .map_err(|_| fail("the port is not between 1 and 65535"))?,
-            ),
-            None => None,
+        // Not `Authority::port`, which takes one that does not parse for none.
+        let rest = authority.as_str().strip_prefix(authority.host());
+        let port = match rest.unwrap_or_default().strip_prefix(':') {
+            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().ok(),
+            Some(_) => None,
+            None => Some(if https { 443 } else { 80 }),
         };
-        if port == Some(0) || authority.as_str().ends_with(':') {
-            return Err(fail("the port is not between 1 and 65535"));
-        }
+        let port = port
+            .filter(|port| *port != 0)
+            .ok_or_else(|| fail("the port is not between 1 and 65535"))?;
         Ok(Self {
             https,
             host: host.into(),
-            port: port.unwrap_or(if https { 443 } else { 80 }),
+            port,
             authority: authority.as_str().into(),
             base_path: uri.path().trim_end_matches('/').into(),
             public_only: false,
@@ -196,5 +195,25 @@ impl fmt::Display for Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_does_not_parse_is_not_taken_for_none() {
+        for port in ["0", "70000", "99999", "80x", "abc", "", "+80", "-1"] {
+            for host in ["host", "127.0.0.1", "[::1]"] {
+                let url = format!("http://{host}:{port}");
+                let found = url.parse::<Target>().map_err(|e| e.to_string());
+                assert!(found.is_err(), "{url}: {found:?}");
+            }
+        }
+        let port = |url: &str| url.parse::<Target>().map(|t| t.port()).ok();
+        assert_eq!(port("http://[::1]:65535/x"), Some(65535));
+        assert_eq!(port("https://[::1]"), Some(443));
+        assert_eq!(port("http://host/a:b"), Some(80));
     }
 }

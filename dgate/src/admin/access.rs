@@ -5,7 +5,7 @@ use super::auth::{Auth, Denied};
 use super::listener::Peer;
 use super::problem::Refusal;
 use super::{Shared, audit};
-use crate::config::{AdminConfig, ConfigError, Diagnostic};
+use crate::config::{AdminConfig, ConfigError};
 use crate::gateway::StartError;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
@@ -30,20 +30,12 @@ impl Policy {
     ) -> Result<Self, StartError> {
         let auth = match before.filter(|before| before.config.auth == config.auth) {
             Some(same) => same.auth.clone(),
-            None => Arc::new(Auth::new(&config.auth).map_err(|found| wrong(source, found))?),
+            None => Arc::new(
+                Auth::new(&config.auth).map_err(|found| ConfigError::placed(source, found))?,
+            ),
         };
         Ok(Self { config, auth })
     }
-}
-
-/// What is wrong with the configuration, at its places in the file that it came from.
-pub(super) fn wrong(source: Option<&Path>, found: Vec<Diagnostic>) -> ConfigError {
-    let tree = source.and_then(|file| crate::config::read(file).ok());
-    let placed = |d: Diagnostic| match &tree {
-        Some(tree) => tree.diagnose(&d.pointer, d.detail),
-        None => d,
-    };
-    ConfigError::invalid(source, found.into_iter().map(placed).collect())
 }
 
 /// Refuses peers outside `admin.allow`, and requests that a browser sends for another site: with no
@@ -56,7 +48,10 @@ pub(super) async fn allowed(
 ) -> Response {
     let policy = shared.policy.load_full();
     let allow: &[IpNet] = &policy.config.allow;
-    if !allow.is_empty()
+    // A load balancer asks from anywhere, and learns nothing of the configuration.
+    let health = matches!(req.uri().path(), "/healthz" | "/readyz");
+    if !health
+        && !allow.is_empty()
         && !allow
             .iter()
             .any(|net| net.contains(&peer.ip().to_canonical()))
@@ -74,7 +69,8 @@ pub(super) async fn allowed(
         return Refusal::new(
             StatusCode::FORBIDDEN,
             "cross_origin",
-            "the Admin API does not answer web pages",
+            "the Admin API does not answer web pages: without admin.auth a request has no Origin, and its Host is an IP \
+             address or localhost",
         )
         .into_response();
     }

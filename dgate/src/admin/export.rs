@@ -46,6 +46,12 @@ pub(super) async fn export(
     let control = shared.gateway.control().clone();
     let format = query.format;
     let read = move || -> Result<String, Refusal> {
+        if let Some(name) = &query.namespace
+            && control.state().get(&Key::namespace(name)).is_none()
+        {
+            let detail = format!("namespace `{name}` does not exist");
+            return Err(Refusal::not_found(detail));
+        }
         let bundle = whole(&control, query.namespace.as_deref(), Spec::to_json)?;
         Ok(match format {
             ExportFormat::Json => bundle.to_string(),

@@ -21,10 +21,10 @@ pub use metrics::Metrics;
 pub use openapi::openapi;
 
 use crate::config::{
-    AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, Diagnostic, ListenAddr, Span,
+    AdminAuth, AdminConfig, AdminKey, AdminTlsConfig, ConfigError, Diagnostic, ListenAddr, Span,
 };
 use crate::gateway::{DGate, StartError};
-use access::{Policy, allowed, authenticated, wrong};
+use access::{Policy, allowed, authenticated};
 use arc_swap::ArcSwap;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -135,9 +135,11 @@ impl Admin {
         }
     }
 
-    /// Finds what is wrong with it that no schema can say. Opens nothing.
+    /// Finds what is wrong with it, and with its files, that no schema can say. Opens no listener.
     pub(crate) fn check(&self) -> Result<(), StartError> {
-        Policy::new(self.config.clone(), None, self.source.as_deref()).map(drop)
+        let source = self.source.as_deref();
+        Policy::new(self.config.clone(), None, source)?;
+        certificate(&self.config, source).map(drop)
     }
 
     /// Opens it.
@@ -171,10 +173,7 @@ impl Admin {
         if policy.auth.is_none() && !address.is_loopback() {
             return Err(exposed());
         }
-        let tls = match &policy.config.tls {
-            Some(tls) => Some(keys(tls).map_err(|e| invalid(format!("admin.tls: {e}")))?),
-            None => None,
-        };
+        let tls = certificate(&policy.config, self.source.as_deref())?;
         let io = |source| StartError::Io {
             what: what.clone(),
             source,
@@ -262,7 +261,7 @@ impl Running {
                 self.address
             );
             let found = Diagnostic::new("/admin/auth", Span::NONE, detail);
-            return Err(wrong(source, vec![found]).into());
+            return Err(ConfigError::placed(source, vec![found]).into());
         }
         Ok(policy)
     }
@@ -276,6 +275,24 @@ impl Running {
     pub fn set_reload(&self, result: Result<(), String>) {
         *self.status.reload.lock() = result.err();
     }
+}
+
+/// Reads the files of `admin.tls`, which `source` names.
+fn certificate(
+    config: &AdminConfig,
+    source: Option<&Path>,
+) -> Result<Option<listener::Tls>, StartError> {
+    let Some(tls) = &config.tls else {
+        return Ok(None);
+    };
+    keys(tls).map(Some).map_err(|error| {
+        let detail = error.to_string();
+        let of_key = detail.starts_with(&*tls.key_file.to_string_lossy());
+        let field = if of_key { "key_file" } else { "cert_file" };
+        let pointer = format!("/admin/tls/{field}");
+        let found = Diagnostic::new(pointer, Span::NONE, detail);
+        ConfigError::placed(source, vec![found]).into()
+    })
 }
 
 #[cfg(feature = "tls")]

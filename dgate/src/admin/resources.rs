@@ -83,7 +83,12 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Refusal> {
         match axum::extract::Query::try_from_uri(&parts.uri) {
             Ok(axum::extract::Query(query)) => Ok(Self(query)),
-            Err(error) => Err(Refusal::malformed(error.body_text())),
+            Err(error) => {
+                let text = error.body_text();
+                let what = text.strip_prefix("Failed to deserialize query string: ");
+                let detail = format!("the query: {}", what.unwrap_or(&text));
+                Err(Refusal::malformed(detail))
+            }
         }
     }
 }
@@ -310,7 +315,12 @@ pub(super) fn body(
             return Refusal::invalid(errors);
         }
         let all: Vec<_> = told(&errors).iter().map(|d| d.render("body")).collect();
-        Refusal::malformed(all.join("; "))
+        let mut detail = all.join("; ");
+        let named_json = media.contains("json");
+        if format == Format::Json && !named_json && !text.trim_start().starts_with(['{', '[']) {
+            detail += "; YAML is read with `Content-Type: application/yaml`";
+        }
+        Refusal::malformed(detail)
     })
 }
 

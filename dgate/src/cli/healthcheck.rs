@@ -22,12 +22,18 @@ impl Healthcheck {
         match api.and_then(|api| api.get("/readyz")) {
             Ok(answer) if answer.status == http::StatusCode::OK => ExitCode::SUCCESS,
             Ok(answer) => {
-                let what = format!(
-                    "{}: not ready: {}",
-                    self.connection.admin,
-                    answer.text().trim()
-                );
-                complain(&what, Some("the gateway's log says why"));
+                let text = answer.text();
+                let known = serde_json::from_str::<serde_json::Value>(&text);
+                let (why, hint) = match known.is_ok_and(|json| json["checks"].is_object()) {
+                    true => (text, "the gateway's log says why"),
+                    // Another server has whatever it has there.
+                    false => (
+                        format!("the answer is {}", answer.status),
+                        "is --admin the address of a gateway's Admin API?",
+                    ),
+                };
+                let what = format!("{}: not ready: {}", self.connection.admin, why.trim());
+                complain(&what, Some(hint));
                 ExitCode::FAILURE
             }
             Err(failure) => failure.report(),

@@ -2,7 +2,7 @@
 
 use super::{ConfigFile, INVALID, complain, demo, logging};
 use crate::admin::{Admin, LogRing, Running};
-use crate::config::{self, Config, Environment, Files, Limit, Loaded, Node};
+use crate::config::{self, Config, Diagnostic, Environment, Files, Limit, Loaded, Node, Span};
 use crate::gateway::{DGate, Declared, Settings, StartError, apply_bundle, take_declared};
 use crate::server::{DefaultCertificate, Inherited, Listen, Server, TlsKeys};
 use dgate_core::BoxError;
@@ -58,7 +58,13 @@ impl Serve {
         }
         let config = loaded.config.clone();
         let (base, source) = (loaded.base_dir.clone(), loaded.source.clone());
-        let gateway = DGate::builder().loaded(loaded).build_now()?;
+        warn_of_timeouts(&config);
+        // Opening the storage waits for a predecessor, and whoever ends this process meanwhile does not.
+        let gateway = tokio::select! {
+            built = build(loaded) => built?,
+            _ = signals.term.recv() => return left(),
+            _ = signals.int.recv() => return left(),
+        };
         if self.demo {
             let upstream = demo::echo()
                 .await
@@ -72,7 +78,7 @@ impl Serve {
             apply_bundle(gateway.control(), &declared)?;
         }
         // Everything that can fail comes before the first connection is taken.
-        let listen = listeners(&config, &base)?;
+        let listen = listeners(&config, &base, source.as_deref())?;
         let mut inherited = Inherited::of_process();
         let admin = match config.admin.listen {
             Limit::Of(address) => {
@@ -104,7 +110,7 @@ impl Serve {
                 _ = signals.term.recv() => break,
                 _ = signals.int.recv() => break,
                 _ = signals.hangup.recv() => {
-                    let result = self.reload(&gateway, &server, admin.as_ref());
+                    let result = self.reload(&config, &gateway, &server, admin.as_ref());
                     if let Some(admin) = &admin {
                         admin.set_reload(result.map_err(|e| e.to_string()));
                     }
@@ -129,6 +135,7 @@ impl Serve {
     /// Reads the file again: all of it is taken over, or nothing.
     fn reload(
         &self,
+        started: &Config,
         gateway: &DGate,
         server: &Server,
         admin: Option<&Running>,
@@ -150,6 +157,13 @@ impl Serve {
             if let Some((admin, policy)) = policy {
                 admin.set_policy(policy);
             }
+            let mut now = loaded.config;
+            if self.demo && loaded.source.is_none() {
+                now.storage = None;
+            }
+            for what in waits_for_a_restart(started, &now) {
+                tracing::warn!("{what} has changed: restart to use the new one");
+            }
             Ok(())
         };
         let result = read();
@@ -166,6 +180,64 @@ impl Serve {
     }
 }
 
+/// Builds the gateway on a thread of its own, which ends with the process and keeps nobody from ending it.
+async fn build(loaded: Loaded) -> Result<DGate, StartError> {
+    let (done, built) = tokio::sync::oneshot::channel();
+    let runtime = tokio::runtime::Handle::current();
+    let work = move || {
+        let _within = runtime.enter();
+        // Nobody waits for it any more when a signal came first.
+        let _ = done.send(DGate::builder().loaded(loaded).build_now());
+    };
+    let thread = std::thread::Builder::new().name("dgate-start".to_owned());
+    thread.spawn(work).map_err(StartError::io("start"))?;
+    let failed = |e| StartError::io("start")(std::io::Error::other(e));
+    built.await.map_err(failed)?
+}
+
+fn left() -> Result<(), StartError> {
+    tracing::info!("stopped before it had started");
+    Ok(())
+}
+
+/// A successor that is less patient than this process is slow gives up, and then nobody is there.
+fn warn_of_timeouts(config: &Config) {
+    let Some(storage) = &config.storage else {
+        return;
+    };
+    let (lock, shutdown) = (
+        storage.lock_timeout.get(),
+        config.proxy.shutdown_timeout.get(),
+    );
+    if lock < shutdown {
+        tracing::warn!(
+            "storage.lock_timeout ({lock:?}) is below proxy.shutdown_timeout ({shutdown:?}): a successor may give up \
+             before this process has left the storage"
+        );
+    }
+}
+
+/// What differs from the configuration of the start and is read then only; of `proxy.listen` [`take_over`] says it.
+fn waits_for_a_restart(started: &Config, now: &Config) -> impl Iterator<Item = &'static str> {
+    let tls = |config: &Config| config.proxy.tls.as_ref().map(|tls| tls.listen.clone());
+    let self_signed = |config: &Config| config.proxy.tls.as_ref().map(|tls| tls.self_signed);
+    let all = [
+        ("node", started.node != now.node),
+        ("log", started.log != now.log),
+        ("storage", started.storage != now.storage),
+        ("proxy.workers", started.proxy.workers != now.proxy.workers),
+        ("proxy.tls.listen", tls(started) != tls(now)),
+        (
+            "proxy.tls.self_signed",
+            self_signed(started) != self_signed(now),
+        ),
+        ("admin.listen", started.admin.listen != now.admin.listen),
+        ("admin.tls", started.admin.tls != now.admin.tls),
+    ];
+    all.into_iter()
+        .filter_map(|(what, changed)| changed.then_some(what))
+}
+
 /// Takes over what a configuration file says, all of it or nothing.
 pub(super) fn take_over(
     gateway: &DGate,
@@ -173,7 +245,7 @@ pub(super) fn take_over(
     loaded: &Loaded,
 ) -> Result<(), StartError> {
     let source = loaded.source.as_deref();
-    let keys = default_certificate(&loaded.config, &loaded.base_dir)?;
+    let keys = default_certificate(&loaded.config, &loaded.base_dir, source)?;
     let declared = loaded.resources.as_ref().map(|bundle| Declared {
         bundle,
         files: &loaded.files,
@@ -207,7 +279,11 @@ pub(super) fn take_over(
     Ok(())
 }
 
-pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, StartError> {
+pub(super) fn listeners(
+    config: &Config,
+    base: &Path,
+    source: Option<&Path>,
+) -> Result<Vec<Listen>, StartError> {
     let mut all: Vec<Listen> = config
         .proxy
         .listen
@@ -218,7 +294,7 @@ pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, Sta
         })
         .collect();
     if let Some(tls) = &config.proxy.tls {
-        let keys = match default_certificate(config, base)? {
+        let keys = match default_certificate(config, base, source)? {
             None if tls.self_signed => Some(self_signed()?),
             keys => keys,
         };
@@ -231,26 +307,33 @@ pub(super) fn listeners(config: &Config, base: &Path) -> Result<Vec<Listen>, Sta
     Ok(all)
 }
 
-/// Reads the files of `proxy.tls`.
-fn default_certificate(config: &Config, base: &Path) -> Result<Option<TlsKeys>, StartError> {
+/// Reads the files of `proxy.tls`, which `source` names.
+pub(super) fn default_certificate(
+    config: &Config,
+    base: &Path,
+    source: Option<&Path>,
+) -> Result<Option<TlsKeys>, StartError> {
     let files = config.proxy.tls.as_ref();
     match files.and_then(|tls| tls.cert_file.as_ref().zip(tls.key_file.as_ref())) {
         Some((cert, key)) => TlsKeys::read(&base.join(cert), &base.join(key))
             .map(Some)
-            .map_err(unusable),
+            .map_err(|error| {
+                let detail = error.to_string();
+                let of_key = detail.starts_with(&*base.join(key).to_string_lossy());
+                let field = if of_key { "key_file" } else { "cert_file" };
+                let pointer = format!("/proxy/tls/{field}");
+                let found = Diagnostic::new(pointer, Span::NONE, detail);
+                config::ConfigError::placed(source, vec![found]).into()
+            }),
         None => Ok(None),
     }
 }
 
 fn self_signed() -> Result<TlsKeys, StartError> {
-    TlsKeys::self_signed().map_err(unusable)
-}
-
-fn unusable(error: BoxError) -> StartError {
-    StartError::Io {
+    TlsKeys::self_signed().map_err(|error: BoxError| StartError::Io {
         what: "proxy.tls".to_owned(),
         source: std::io::Error::new(std::io::ErrorKind::InvalidInput, error.to_string()),
-    }
+    })
 }
 
 /// Says why it does not start: 78 for an invalid configuration, 1 for everything else.
@@ -261,6 +344,11 @@ pub(super) fn refused(error: &StartError) -> ExitCode {
             let hint = match config {
                 config::ConfigError::Read { .. } => {
                     "--config or DGATE_CONFIG names the file; without either, defaults hold"
+                }
+                config::ConfigError::Invalid { problems, .. }
+                    if problems.iter().any(|p| p.variable.is_some()) =>
+                {
+                    "environment variables win over the file: correct them or unset them; `dgate check` looks at the file alone"
                 }
                 _ => "`dgate check FILE` checks it without starting anything",
             };

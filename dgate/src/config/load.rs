@@ -23,7 +23,7 @@ use super::diagnostic::{Diagnostic, Lines, MAX_TOLD, Span, join, more};
 use super::environment::Environment;
 use super::files::{self, Files};
 use super::tree::{Format, Node, Value, parse};
-use super::validate::{below, fits, schema_of};
+use super::validate::{below, fits, nearest, schema_of};
 
 /// The names looked for in the working directory, in this order.
 const NAMES: [&str; 4] = ["dgate.yaml", "dgate.yml", "dgate.json", "dgate.toml"];
@@ -114,6 +114,16 @@ impl ConfigError {
             file: None,
         });
         Self::of(file, problems.collect())
+    }
+
+    /// Errors whose places are looked up in the file by their pointers: for what is found long after it was read.
+    pub(crate) fn placed(file: Option<&Path>, found: Vec<Diagnostic>) -> Self {
+        let tree = file.and_then(|file| read(file).ok());
+        let placed = |d: Diagnostic| match &tree {
+            Some(tree) => tree.diagnose(&d.pointer, d.detail),
+            None => d,
+        };
+        Self::invalid(file, found.into_iter().map(placed).collect())
     }
 
     /// Errors about a file and those beside it.
@@ -258,7 +268,21 @@ pub fn read(path: &Path) -> Result<Node, ConfigError> {
 /// Whether a tree is a bundle of resources and not a configuration file.
 pub fn looks_like_bundle(tree: &Node) -> bool {
     let count = |keys: &[&str]| keys.iter().filter(|key| tree.get(key).is_some()).count();
-    count(&BUNDLE_KEYS) > count(&CONFIG_KEYS)
+    match (count(&BUNDLE_KEYS), count(&CONFIG_KEYS)) {
+        (0, 0) => is_misspelt_bundle(tree),
+        (bundle, config) => bundle > config,
+    }
+}
+
+/// Whether a tree of which no key is known was meant as a bundle.
+fn is_misspelt_bundle(tree: &Node) -> bool {
+    let Value::Map(entries) = &tree.value else {
+        return false;
+    };
+    entries.iter().any(|(key, _)| {
+        let meant = nearest(&key.text, BUNDLE_KEYS.into_iter().chain(CONFIG_KEYS));
+        meant.is_some_and(|meant| BUNDLE_KEYS.contains(&meant))
+    })
 }
 
 fn base_dir(path: &Path) -> PathBuf {

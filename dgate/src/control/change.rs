@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
-/// How many resources are named in a line for people.
-const NAMED: usize = 10;
+/// How many resources are named in a line for people, and documents that are in the way of a delete.
+pub(super) const NAMED: usize = 10;
 
 /// An ordered list of operations that commits as a whole.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,7 @@ pub struct Options {
     pub prune: bool,
     /// With `prune`: namespaces that go with all they hold unless the changeset names them.
     pub prune_namespaces: Vec<String>,
-    /// Deletes a namespace with all it holds.
+    /// Deletes a namespace or a collection with all it holds.
     pub cascade: bool,
     /// The revision that the whole state must have.
     pub expected_revision: Option<u64>,
@@ -255,12 +255,13 @@ fn lines(diagnostics: &[Diagnostic]) -> String {
 }
 
 fn names(keys: &[Key]) -> String {
-    /// More than that nobody reads in a sentence.
-    const NAMED: usize = 20;
+    // Of documents no more than one too many are looked for.
+    let documents = keys.iter().all(|key| key.kind == Kind::Document);
     let named = keys.iter().take(NAMED).map(ToString::to_string);
     let named = named.collect::<Vec<_>>().join(", ");
     match keys.len().saturating_sub(NAMED) {
         0 => named,
+        _ if documents => format!("{named} and more"),
         more => format!("{named} and {more} more"),
     }
 }
@@ -285,6 +286,7 @@ impl Rejection {
             .map(|p| {
                 // What is not in the input has no place there.
                 let pointer = locate(&p.key)
+                    .or_else(|| locate(p.other.as_ref()?))
                     .map(|prefix| prefix + &p.pointer)
                     .unwrap_or_default();
                 Diagnostic {
@@ -465,7 +467,8 @@ impl Plan<'_> {
     /// Deletes what nothing refers to, or a namespace with all it holds.
     fn delete(&mut self, key: Key) -> Result<(), Rejection> {
         let by = referrers(&self.next, &key);
-        let cascade = self.options.cascade && key.kind == Kind::Namespace;
+        let cascade =
+            self.options.cascade && matches!(key.kind, Kind::Namespace | Kind::Collection);
         if !by.is_empty() && !cascade {
             return Err(Rejection::Referenced { key, by });
         }

@@ -3,6 +3,7 @@
 use super::{default_namespace, is_default, wrong_field};
 use crate::config::{Diagnostic, Node};
 use dgate_core::units::Duration;
+use jsonschema::error::ValidationErrorKind;
 use jsonschema::{PatternOptions, Validator};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,9 +66,19 @@ impl Collection {
             .with_pattern_options(PatternOptions::regex())
             .build(schema)
             .map(Some)
-            .map_err(|error| match error.instance_path().as_str() {
-                "" => error.to_string(),
-                path => format!("{path}: {error}"),
+            .map_err(|error| {
+                let what = match error.kind() {
+                    // The library's text tells how to build it so that it fetches from other places.
+                    ValidationErrorKind::Referencing(_) => {
+                        "a `$ref` leads to nothing in it, and it can refer to parts of itself only"
+                            .to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                match error.instance_path().as_str() {
+                    "" => what,
+                    path => format!("{path}: {what}"),
+                }
             })
     }
 

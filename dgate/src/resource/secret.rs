@@ -22,7 +22,7 @@ pub struct Secret {
     /// Its name.
     #[schemars(regex(pattern = "^[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?$"))]
     pub name: String,
-    /// The text, at most 64KiB. Never given out; left out of a change, what is stored stays.
+    /// The text, 1 byte to 64KiB. Never given out; left out of a change, what is stored stays.
     #[serde(default, skip_serializing)]
     #[schemars(extend("writeOnly" = true))]
     pub data: Option<String>,
@@ -33,12 +33,14 @@ pub struct Secret {
 
 impl Secret {
     pub(super) fn check(&self, node: &Node, prefix: &str) -> Vec<Diagnostic> {
-        let size = self.data.as_ref().map_or(0, String::len);
-        let detail = format!("has {size} bytes, more than {MAX_SECRET}");
-        (size > MAX_SECRET)
-            .then(|| wrong_field(node, prefix, "data", detail))
-            .into_iter()
-            .collect()
+        let detail = match self.data.as_ref().map(String::len) {
+            Some(0) => "is empty: leave it out to keep what is stored".to_owned(),
+            Some(size) if size > MAX_SECRET => {
+                format!("has {size} bytes, more than {MAX_SECRET}")
+            }
+            _ => return Vec::new(),
+        };
+        vec![wrong_field(node, prefix, "data", detail)]
     }
 }
 

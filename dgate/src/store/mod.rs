@@ -251,12 +251,10 @@ fn what_next(path: &Path, moved_to: Option<&Path>) -> String {
     match moved_to {
         Some(moved_to) => format!(
             "; it has been moved to {}. To go on, delete {} and start empty, then restore with `dgate apply -f` from \
-             an export (a cluster member rejoins under a new node id)",
+             a backup (`dgate export --with-secrets`)",
             moved_to.display(),
             path.join("DAMAGED").display()
         ),
-        None => {
-            "; restart the gateway to have all of it checked, and restore from an export".into()
-        }
+        None => "; restart the gateway to have all of it checked, and restore from a backup".into(),
     }
 }

@@ -180,6 +180,13 @@ async fn only_alive_and_ready_need_no_credential() {
         assert_eq!(status(path).await, 401, "{path}");
     }
     assert_eq!(open.bearer(KEY).await, 200);
+    // Load balancers ask from anywhere.
+    let far = Admin::on("127.0.0.1:0").allow(["10.0.0.0/8".parse().unwrap()]);
+    let far = Open::with(far).await;
+    for (path, wanted) in [("/healthz", 200), ("/readyz", 200), ("/metrics", 403)] {
+        let answer = call(far.admin, "GET", path, &[], None).await;
+        assert_eq!(answer.status, wanted, "{path}");
+    }
     let short = Admin::on("127.0.0.1:0").token("short");
     let gateway = DGate::builder().build().await.unwrap();
     assert!(short.start(&gateway).await.is_err());

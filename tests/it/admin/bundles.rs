@@ -221,6 +221,10 @@ async fn bundles_come_as_yaml_too_and_bad_syntax_is_a_400() {
     ] {
         problem(&post(media, text).await, 400, "malformed");
     }
+    // What `curl -d` says by itself.
+    let form = post("application/x-www-form-urlencoded", yaml).await;
+    let form = problem(&form, 400, "malformed");
+    assert!(form.to_string().contains("application/yaml"), "{form}");
     problem(&post("application/json", "[]").await, 422, "invalid");
     let head = "POST /api/v1/apply HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n";
     let broken = [head.as_bytes(), b"\xff\xfe"].concat();
@@ -362,4 +366,48 @@ async fn a_page_of_resources_ends_at_its_bytes() {
         }
     }
     assert_eq!((found, pages), (names, 3));
+}
+
+#[tokio::test]
+async fn what_a_route_refers_to_and_its_plugins_are_looked_at_together() {
+    let gateway = gateway();
+    let route = json!({"paths": ["/r"], "service": "ghost", "modules": ["nope"],
+        "plugins": [{"name": "no-such"}, {"name": "mock", "config": {"statsu": 200}}]});
+    let at = "/api/v1/route/default/r";
+    let refused = problem(&gateway.admin("PUT", at, Some(route)).await, 422, "invalid");
+    let mut found = pointers(&refused);
+    found.sort_unstable();
+    assert_eq!(
+        found,
+        [
+            "/modules/0",
+            "/plugins/0/name",
+            "/plugins/1/config/statsu",
+            "/service"
+        ],
+        "{refused}"
+    );
+    // The plugin that can't be made ready might have been the one that answers: that it is wrong is enough.
+    let route = json!({"paths": ["/r"], "plugins": [{"name": "mock", "config": {"statsu": 200}}]});
+    let refused = problem(&gateway.admin("PUT", at, Some(route)).await, 422, "invalid");
+    assert_eq!(
+        pointers(&refused),
+        ["/plugins/0/config/statsu"],
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_query_and_a_schema_that_are_wrong_are_told_in_our_words() {
+    let gateway = gateway();
+    let answer = gateway.admin("GET", "/api/v1/route?limit=many", None).await;
+    let refused = problem(&answer, 400, "malformed").to_string();
+    assert!(refused.contains("the query: limit"), "{refused}");
+    let schema = json!({"schema": {"$ref": "https://schemas.test/a.json"}});
+    let put = gateway.admin("PUT", "/api/v1/collection/default/c", Some(schema));
+    let refused = problem(&put.await, 422, "invalid").to_string();
+    assert!(
+        refused.contains("parts of itself only") && !refused.contains("resolve-http"),
+        "{refused}"
+    );
 }

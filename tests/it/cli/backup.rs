@@ -172,6 +172,12 @@ fn a_backup_that_cannot_be_made_or_opened_says_why_and_leaves_the_last_one() {
         1,
         &["old: wrong passphrase"],
     );
+    let whole = fs::read_to_string(place.path().join("old")).unwrap();
+    for cut in [60, whole.len() / 2, whole.len() - 5] {
+        place.write("cut", &whole[..cut]);
+        let apply = ["apply", "-f", "cut", "--passphrase-file", "pass"];
+        fails(&place, &apply, 1, &["incomplete or damaged"]);
+    }
     let checked = place.run(&["check", "old"]);
     assert_eq!(checked.code, Some(78));
     assert!(

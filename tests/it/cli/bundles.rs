@@ -87,8 +87,22 @@ fn errors_are_led_back_to_the_files_that_they_are_in() {
         &place,
         &["apply", "-f", "d.yaml"],
         78,
-        &["\nd.yaml:1:9: `routes` must be a list"],
+        &["\nd.yaml:1:9: ", "list"],
     );
+    // What no bundle has, with everything else that is wrong.
+    place.write(
+        "e.yaml",
+        "version: 1\nservcies: []\nroutes:\n  - name: r\n    pahts: []\n",
+    );
+    let all = [
+        "\ne.yaml:1:1: unknown field `version`",
+        "did you mean `services`",
+        "did you mean `paths`",
+    ];
+    fails(&place, &["apply", "-f", "e.yaml"], 78, &all);
+    let source = ["`dgate put module NAME source=@FILE`"];
+    fails(&place, &["apply", "-f", "f.ts"], 78, &source);
+    fails(&place, &["put", "mod", "m", "-f", "f.ts"], 78, &source);
     fails(
         &place,
         &["apply", "-f", "c.yaml", "c.yaml"],
@@ -136,8 +150,23 @@ fn an_export_is_a_bundle_that_check_and_apply_take() {
     does(&place, &["check", "export.yaml"]);
     let again = does(&place, &["apply", "-f", "export.yaml", "--prune"]);
     assert!(again.starts_with("nothing to change"), "{again}\n{bundle}");
-    assert_eq!(
-        json_of(&place, &["export", "--namespace", "none"]),
-        json!({})
+    fails(
+        &place,
+        &["export", "--namespace", "none"],
+        1,
+        &["does not exist"],
+    );
+}
+
+#[test]
+fn a_conflict_has_the_place_of_the_one_that_is_new() {
+    let gateway = gateway();
+    let twin = "services:\n  - name: s\n    urls: ['http://a']\nroutes:\n  - name: zz\n    paths: [/**]\n    service: s\n";
+    let place = client(&gateway).file("twin.yaml", twin);
+    fails(
+        &place,
+        &["apply", "-f", "twin.yaml"],
+        78,
+        &["\ntwin.yaml:6:12: ", "route `default/all`"],
     );
 }

@@ -17,6 +17,8 @@ fn a_resource_is_put_shown_listed_and_deleted() {
         does(&place, &put),
         "created service default/made, revision 2\n"
     );
+    let same = "nothing to change: service default/made, revision 2\n";
+    assert_eq!(does(&place, &put), same);
     let shown = json_of(&place, &["get", "services", "default/made"]);
     assert_eq!(shown["timeouts"], json!({"request": "5s"}));
     assert_eq!(
@@ -101,6 +103,33 @@ fn invalid_fields_are_named_with_their_place() {
         &["(at /urls)", "hint: `name=value` is text"],
     );
     does(&place, &["put", "mod", "m", "-f", "m.yaml"]);
+    let mistakes = [
+        (
+            &["put", "svc", "x", "urls:=http://a"][..],
+            2,
+            "field `urls`: not JSON",
+        ),
+        (&["put", "mod", "m", "source:=@m.ts"], 2, "m.ts: not JSON"),
+        (
+            &["put", "mod", "m", "source_file=m.ts"],
+            78,
+            "`source=@FILE`",
+        ),
+        (
+            &["put", "svc", "ghost/x", "urls:=[\"http://a\"]"],
+            78,
+            "`dgate put namespace NAME`",
+        ),
+        (&["put", "sec", "s", "data="], 78, "is empty"),
+        (
+            &["put", "svc", "x", "urls:=[\"http://127.0.0.1:99999\"]"],
+            78,
+            "between 1 and 65535",
+        ),
+    ];
+    for (args, code, says) in mistakes {
+        fails(&place, args, code, &[says]);
+    }
     let source = json_of(&place, &["get", "mod", "m"])["source"].clone();
     assert!(
         source.as_str().is_some_and(|s| s.contains("return 'x'")),
@@ -119,6 +148,7 @@ fn wrong_usage_exits_with_2() {
         &["put", "service", "x", "no-field"],
         &["rollback", "one"],
         &["list", "service", "--admin", "ftp://x"],
+        &["list", "service", "--admin", "http://127.0.0.1:99999"],
         &["list", "service", "--auth", "no-colon"],
     ] {
         let done = ends(place.run(args), 2);
@@ -187,4 +217,87 @@ fn a_private_authority_is_trusted_when_it_is_named() {
         &["none.pem: there is no certificate"],
     );
     fails(&place, &with("absent.pem"), 1, &["absent.pem: "]);
+}
+
+#[test]
+fn what_changes_nothing_and_what_is_not_there_is_said() {
+    let gateway = gateway();
+    let place = client(&gateway);
+    let api = format!("http://{}/api/v1", gateway.admin_addr());
+    assert!(does(&place, &["list", "svc", "--admin", &api]).contains("svc"));
+    let same = "nothing to change, revision 1\n";
+    assert_eq!(does(&place, &["rollback", "1"]), same);
+    let ghost = ["namespace `ghost` does not exist"];
+    fails(&place, &["export", "--namespace", "ghost"], 1, &ghost);
+
+    does(&place, &["put", "col", "links"]);
+    for id in 0..12 {
+        let key = format!("links/{id}");
+        does(&place, &["put", "doc", &key, "data:=1", "-q"]);
+    }
+    let held = ["documents and secrets alone", "and more"];
+    fails(&place, &["rollback", "1"], 1, &held);
+    fails(
+        &place,
+        &["delete", "col", "links"],
+        1,
+        &["and more", "--cascade"],
+    );
+    does(&place, &["delete", "col", "links", "--cascade"]);
+    assert_eq!(does(&place, &["list", "doc", "-q"]), "");
+}
+
+/// A certificate for this name as `openssl req -x509` makes it (CA:TRUE), or without that.
+fn certificate(name: &str, is_ca: bool) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    if is_ca {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    }
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+#[test]
+fn a_certificate_that_is_not_accepted_says_what_to_do() {
+    let (other, _) = certificate("127.0.0.1", false);
+    for (name, is_ca, trusted, says) in [
+        ("127.0.0.1", true, None, "CA:FALSE"),
+        ("elsewhere.test", false, None, "for other names"),
+        (
+            "127.0.0.1",
+            false,
+            Some(&other),
+            "a certificate that signed itself",
+        ),
+    ] {
+        let (cert, key) = certificate(name, is_ca);
+        let tls = json!({"cert_file": "c.pem", "key_file": "k.pem"});
+        let config = json!({"version": 1, "log": {"format": "json"}, "proxy": {"listen": "127.0.0.1:0"},
+            "admin": {"listen": "127.0.0.1:0", "tls": tls}});
+        let gateway = Place::new()
+            .file("c.pem", &cert)
+            .file("k.pem", &key)
+            .file("dgate.json", &config.to_string())
+            .serve(&[]);
+        let place = Place::new().file("ca.pem", trusted.unwrap_or(&cert));
+        let address = gateway.admin_addr();
+        let https = format!("https://{address}");
+        let args = ["list", "ns", "--ca-cert", "ca.pem", "--admin"];
+        fails(&place, &[&args[..], &[&https]].concat(), 1, &[says]);
+        let http = format!("http://{address}");
+        fails(
+            &place,
+            &[&args[..], &[&http]].concat(),
+            1,
+            &["try https://"],
+        );
+    }
+    let plain = gateway();
+    let https = format!("https://{}", plain.admin_addr());
+    fails(
+        &Place::new(),
+        &["list", "ns", "--admin", &https],
+        1,
+        &["try http://"],
+    );
 }

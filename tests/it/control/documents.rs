@@ -177,6 +177,9 @@ async fn what_holds_documents_goes_only_with_them() {
     ask(admin, "GET", "secret/n/s", None, 200).await;
 
     ask(admin, "POST", "apply", Some(bundle.clone()), 200).await;
+    ask(admin, "DELETE", "collection/n/col?cascade=true", None, 204).await;
+    ask(admin, "GET", "document/n/col/a", None, 404).await;
+    ask(admin, "POST", "apply", Some(bundle.clone()), 200).await;
     ask(admin, "DELETE", "namespace/n?cascade=true", None, 204).await;
     ask(admin, "GET", "document/n/col/a", None, 404).await;
     let none = ask(admin, "GET", "document", None, 200).await;
@@ -238,4 +241,18 @@ async fn patches_that_ask_for_no_version_all_count() {
         ),
         (&json!(9), 8)
     );
+}
+
+#[tokio::test]
+async fn what_is_refused_to_a_module_is_logged_with_its_place() {
+    let source = "import { collection } from 'dgate/state';\nexport async function requestHandler() {\n  await null;\n  \
+        return await collection('ghost').put('a', 1);\n}\n";
+    let process = stored(
+        json!({"namespaces": [{"name": "default"}], "modules": [{"name": "m", "source": source}],
+        "routes": [{"name": "r", "paths": ["/**"], "modules": ["m"]}]}),
+    );
+    let answer = dgate_tests::client::get(process.addr(), "/").await;
+    assert_eq!(answer.status, 500, "{}", answer.text());
+    let line = process.wait_for_line("m.ts:4:");
+    assert!(line.contains("ghost"), "{line}");
 }

@@ -98,15 +98,15 @@ impl Auth {
                 let (challenge, detail) = match self {
                     Self::Basic(_) => (
                         r#"Basic realm="DGate Admin API", charset="UTF-8""#,
-                        "a username and a password are needed (Authorization: Basic)",
+                        "the username or password is missing or wrong (Authorization: Basic)",
                     ),
                     Self::None | Self::Key(_) => (
                         r#"Bearer realm="DGate Admin API""#,
-                        "a key is needed (X-DGate-Key, or Authorization: Bearer)",
+                        "the key is missing or wrong (X-DGate-Key, or Authorization: Bearer)",
                     ),
                     Self::Jwt(_) => (
                         r#"Bearer realm="DGate Admin API""#,
-                        "a token that is valid now is needed (Authorization: Bearer)",
+                        "the token is missing, or not valid now (Authorization: Bearer)",
                     ),
                 };
                 let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", detail);

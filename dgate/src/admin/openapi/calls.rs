@@ -59,7 +59,7 @@ const LOGS: [Param; 6] = [
 const DELETE: [Param; 1] = [(
     "cascade",
     "boolean",
-    "Delete a namespace with all that it holds.",
+    "Delete a namespace with all that it holds, or a collection with its documents.",
 )];
 const APPLY: [Param; 5] = [
     (
@@ -223,7 +223,7 @@ pub(super) fn calls() -> Vec<Call> {
         call("get", "/api/v1/export", "export", "Read the whole state as a bundle")
             .query(&EXPORT)
             .gives(200, as_text(reference("Bundle")))
-            .refuses(&[400]),
+            .refuses(&[400, 404]),
         call("post", "/api/v1/backup", "backup", "Seal the whole state, sensitive fields included, with a passphrase")
             .body(as_json(reference("Backup")))
             .gives(200, json!({"text/plain": {"schema": {"type": "string"}}}))

@@ -12,6 +12,7 @@ use super::failure::Failure;
 use crate::config::{
     self, ConfigError, Diagnostic, Environment, Files, Format, Node, Span, Value, join, steps,
 };
+use crate::resource::{Kind, read_bundle};
 use crate::store::seal::is_backup;
 
 /// What `stdin` is called in messages; relative names of files in it are taken from the working directory.
@@ -54,8 +55,19 @@ pub(super) fn name(path: &Path) -> String {
 pub(super) fn read(path: &Path) -> Result<Node, ConfigError> {
     match stdin_of(path)? {
         Some(text) => parsed(path, &text),
-        None => config::read(path),
+        None => read_file(path),
     }
+}
+
+/// Reads a file that is not stdin.
+fn read_file(path: &Path) -> Result<Node, ConfigError> {
+    if let Some("ts" | "js" | "mts" | "mjs") = path.extension().and_then(|e| e.to_str()) {
+        let detail = "a module is no YAML: `dgate put module NAME source=@FILE` takes its source, and a bundle names it in \
+             `source_file`";
+        let found = Diagnostic::new("", Span::NONE, detail);
+        return Err(ConfigError::invalid(Some(path), vec![found]));
+    }
+    config::read(path)
 }
 
 /// All of stdin, if that is what a path stands for.
@@ -110,7 +122,7 @@ impl Merged {
             }
             let tree = match stdin {
                 Some(text) => parsed(path, &text),
-                None => config::read(path),
+                None => read_file(path),
             };
             match tree.and_then(|tree| Part::new(path, tree, &environment)) {
                 Ok(part) => parts.push(part),
@@ -129,20 +141,14 @@ impl Merged {
             let Value::Map(entries) = &part.bundle.value else {
                 continue;
             };
+            let mut wrong = false;
             for (key, node) in entries {
                 let below = join("", &key.text);
                 let list = lists
                     .entry(key.text.clone())
                     .or_insert_with(|| Json::Array(Vec::new()));
                 let (Value::List(items), Json::Array(list)) = (&node.value, list) else {
-                    if node.value != Value::Null {
-                        let detail = format!("`{}` must be a list", key.text);
-                        let error = Diagnostic::new(below, node.span, detail);
-                        errors.push(ConfigError::invalid(
-                            Some(Path::new(&part.name)),
-                            vec![error],
-                        ));
-                    }
+                    wrong |= node.value != Value::Null;
                     continue;
                 };
                 for (index, item) in items.iter().enumerate() {
@@ -150,6 +156,10 @@ impl Merged {
                     origins.insert(merged, (at, join(&below, &index.to_string())));
                     list.push(item.to_json());
                 }
+            }
+            // It cannot be sent: what else is wrong with it is told here.
+            if let Some(found) = wrong.then(|| read_bundle(&part.bundle).err()).flatten() {
+                errors.push(ConfigError::invalid(Some(Path::new(&part.name)), found));
             }
         }
         if errors.is_empty() {
@@ -295,11 +305,11 @@ fn within(detail: &str) -> Option<(Span, &str)> {
     Some((Span::new(line.parse().ok()?, col.parse().ok()?), what))
 }
 
-/// Whether a map has keys that only a configuration has.
+/// Whether a map has keys that only a configuration has, and none that only a bundle has.
 fn is_config(entries: &[(config::Key, Node)]) -> bool {
-    entries
-        .iter()
-        .any(|(key, _)| matches!(key.text.as_str(), "version" | "proxy" | "admin"))
+    let has = |known: fn(&str) -> bool| entries.iter().any(|(key, _)| known(&key.text));
+    has(|key| matches!(key, "version" | "proxy" | "admin"))
+        && !has(|key| Kind::ALL.iter().any(|kind| kind.plural() == key))
 }
 
 #[cfg(test)]

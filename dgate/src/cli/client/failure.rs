@@ -61,6 +61,14 @@ impl Failure {
         }
     }
 
+    /// The same with another hint.
+    pub(super) fn hinting(self, hint: &str) -> Self {
+        Self {
+            hint: hint.to_owned(),
+            ..self
+        }
+    }
+
     /// Says it and gives the exit code.
     pub(in crate::cli) fn report(&self) -> ExitCode {
         if self.code == 0 {
@@ -135,6 +143,16 @@ impl Problem {
             || self.status == StatusCode::NOT_FOUND && self.code != "not_found"
     }
 
+    /// Whether something is in the way that still refers to what would go, or is in it.
+    pub(super) fn is_referenced(&self) -> bool {
+        !self.referrers.is_empty()
+    }
+
+    /// Whether a namespace is not there.
+    pub(super) fn names_namespace(&self) -> bool {
+        self.errors.iter().any(|e| e.pointer == "/namespace")
+    }
+
     /// Whether a value is not of the type that its field has.
     pub(super) fn expects_another_type(&self) -> bool {
         self.errors
@@ -154,7 +172,12 @@ impl Problem {
         let mut code = 1;
         match self.status {
             StatusCode::UNAUTHORIZED => {
-                "--auth USER:PASSWORD or --key KEY (DGATE_ADMIN_AUTH, DGATE_ADMIN_KEY) say who you are"
+                "--auth USER:PASSWORD or --key KEY (DGATE_ADMIN_AUTH, DGATE_ADMIN_KEY) say who you are; what was \
+                 given, if anything, is wrong"
+                    .clone_into(&mut hint);
+            }
+            StatusCode::FORBIDDEN if self.code == "cross_origin" => {
+                "without admin.auth it answers for an IP address or localhost only: use one in --admin"
                     .clone_into(&mut hint);
             }
             StatusCode::FORBIDDEN => {
@@ -175,9 +198,11 @@ impl Problem {
             }
             StatusCode::UNPROCESSABLE_ENTITY | StatusCode::BAD_REQUEST => code = INVALID,
             StatusCode::CONFLICT if !self.referrers.is_empty() => {
-                "delete these first, or change them; --cascade deletes a namespace with all it holds"
+                "delete these first, or change them; --cascade deletes a namespace or a collection with all it holds"
                     .clone_into(&mut hint);
             }
+            // Two that exclude each other are an invalid configuration; a state that has moved on is none.
+            StatusCode::CONFLICT if !self.errors.is_empty() => code = INVALID,
             _ if self.is_unknown_call() => {
                 "is --admin the address of a gateway's Admin API, and of a version that has this call?"
                     .clone_into(&mut hint);

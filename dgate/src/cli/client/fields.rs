@@ -37,7 +37,8 @@ fn read(field: &str) -> Result<(Vec<String>, Value), Failure> {
     if path.iter().any(String::is_empty) {
         return Err(wrong("the name is empty".to_owned()));
     }
-    let text = match text.strip_prefix('@') {
+    let file = text.strip_prefix('@');
+    let text = match file {
         None => text.to_owned(),
         Some(file) => read_text(file).map_err(|e| {
             Failure::new(
@@ -50,13 +51,24 @@ fn read(field: &str) -> Result<(Vec<String>, Value), Failure> {
     if !json {
         return Ok((path, Value::String(text)));
     }
-    let value = serde_json::from_str(&text).map_err(|e| wrong(format!("not JSON: {e}")))?;
+    let value = serde_json::from_str(&text).map_err(|e| match file {
+        Some(file) => wrong(format!(
+            "{file}: not JSON: {e}; `{name}=@{file}` takes its text"
+        )),
+        None => wrong(format!("not JSON: {e}")),
+    })?;
     Ok((path, value))
 }
 
 /// The name alone, so that no message repeats a secret.
 fn shown(field: &str) -> &str {
-    field.split_once('=').map_or(field, |(name, _)| name)
+    let name = field.split_once('=').map_or(field, |(name, _)| name);
+    name.strip_suffix(':').unwrap_or(name)
+}
+
+/// The field that takes a text, if this one names a file as only files of configuration may.
+pub(super) fn of_file(field: &str) -> Option<&str> {
+    shown(field).strip_suffix("_file")
 }
 
 fn read_text(file: &str) -> std::io::Result<String> {

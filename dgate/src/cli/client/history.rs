@@ -14,6 +14,7 @@ use super::output::{Form, Paint};
 use super::resources::pages;
 use super::table::{Table, plain, time};
 use super::target::encoded;
+use crate::config::Diagnostic;
 
 const HINT: &str = "`dgate revisions` shows which are kept";
 
@@ -107,13 +108,24 @@ impl Rollback {
         }
         let api = self.client.connection.open()?;
         let answer = api.call(Method::POST, "/api/v1/rollback", Some(&body))?;
-        let answer = answer.or_fail(&format!("rollback to revision {}", self.id), HINT)?;
+        let what = format!("rollback to revision {}", self.id);
+        let answer = answer.json().map_err(|problem| {
+            let held = problem.is_referenced();
+            let failure = problem.of(what, HINT, Diagnostic::to_string);
+            match held {
+                true => failure.hinting(
+                    "a rollback leaves documents and secrets alone: delete these first, then roll back",
+                ),
+                false => failure,
+            }
+        })?;
         let people = |answer: &Value| {
             let list = changes::list(&answer["changes"], Paint::for_stdout());
-            format!(
-                "{list}revision {}, as {} was\n",
-                answer["revision"], self.id
-            )
+            let revision = &answer["revision"];
+            match list.is_empty() {
+                true => format!("nothing to change, revision {revision}\n"),
+                false => format!("{list}revision {revision}, as {} was\n", self.id),
+            }
         };
         Ok(self.client.output.done(&answer, people)?)
     }
@@ -146,10 +158,11 @@ impl Export {
             .map(|n| format!("?namespace={}", encoded(n)));
         let path = format!("/api/v1/export{}", query.unwrap_or_default());
         let answer = self.client.connection.open()?.get(&path)?;
-        let mut bundle = answer.or_fail(
-            "export",
-            "`dgate healthcheck` says whether the gateway is well",
-        )?;
+        let hint = match self.namespace {
+            Some(_) => "`dgate list ns` shows what there is",
+            None => "`dgate healthcheck` says whether the gateway is well",
+        };
+        let mut bundle = answer.or_fail("export", hint)?;
         // What the gateway holds is to come back as it is: `apply` puts variables in.
         crate::config::escape_variables(&mut bundle);
         let text = match self.client.output.form {

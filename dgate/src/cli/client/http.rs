@@ -1,5 +1,6 @@
 //! Calls of the Admin API: blocking, over HTTP or HTTPS, with the credentials that options or the environment give.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +12,17 @@ use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use super::failure::{Failure, Problem};
 use crate::config::Diagnostic;
+use dgate_core::Target;
 
 /// How long the connection may take: an address that is wrong often says nothing.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long an answer may take to begin: a bundle with hundreds of modules is compiled first.
+/// How long an answer may take to begin: a bundle with hundreds of modules is compiled first, and an export is as
+/// large as the state.
 const ANSWER: Duration = Duration::from_secs(300);
+
+/// How long the answer to a read may take to begin: it comes from memory.
+const READ: Duration = Duration::from_secs(10);
 
 /// Bodies above this size, in bytes, are sent once the gateway has said that it takes them.
 const LARGE: usize = 1024 * 1024;
@@ -57,6 +63,8 @@ pub(in crate::cli) struct Connection {
 /// The Admin API of one gateway.
 pub(in crate::cli) struct Api {
     agent: ureq::Agent,
+    /// How long any answer may take to begin.
+    limit: Duration,
     /// Without a slash at the end.
     base: String,
     headers: HeaderMap,
@@ -96,6 +104,7 @@ impl Connection {
         }
         Ok(Api {
             agent: config.build().new_agent(),
+            limit,
             base,
             headers: self.credentials()?,
         })
@@ -139,19 +148,14 @@ fn base(admin: &str) -> Result<String, Failure> {
     } else {
         format!("http://{admin}")
     };
-    let base = url.trim_end_matches('/').to_owned();
-    let uri: Option<http::Uri> = url.parse().ok();
-    let known = uri.filter(|u| {
-        matches!(u.scheme_str(), Some("http" | "https"))
-            && u.host().is_some_and(|h| !h.is_empty())
-            && u.query().is_none()
-    });
-    match known {
-        Some(_) => Ok(base),
-        None => Err(Failure::usage(
+    // Every path begins with it.
+    let base = url.trim_end_matches('/').trim_end_matches("/api/v1");
+    match base.parse::<Target>() {
+        Ok(_) => Ok(base.to_owned()),
+        Err(_) => Err(Failure::usage(
             format_args!("--admin {admin}"),
             "not the address of an Admin API",
-            "such as http://127.0.0.1:9080, with --admin or DGATE_ADMIN_API",
+            "such as http://127.0.0.1:9080, with --admin or DGATE_ADMIN_API; credentials go into --auth or --key",
         )),
     }
 }
@@ -193,7 +197,17 @@ impl Api {
         let broken = |error: ureq::Error| self.unreachable(&method, path, &error);
         let request = self.request(&method, path, "application/json");
         let response = match body {
-            None => self.agent.run(request),
+            None => {
+                let read = method == Method::GET && !path.starts_with("/api/v1/export");
+                let limit = if read {
+                    READ.min(self.limit)
+                } else {
+                    self.limit
+                };
+                let request = self.agent.configure_request(request);
+                let request = request.timeout_recv_response(Some(limit)).build();
+                self.agent.run(request)
+            }
             Some(json) => {
                 let (mut head, ()) = request.into_parts();
                 let media = HeaderValue::from_static("application/json");
@@ -263,10 +277,23 @@ impl Api {
     }
 
     fn unreachable(&self, method: &Method, path: &str, error: &ureq::Error) -> Failure {
-        let hint = if is_tls(error) {
-            "does it speak HTTPS? --ca-cert FILE trusts a private certificate authority"
-        } else {
-            "is `dgate serve` running there? --admin or DGATE_ADMIN_API says where its Admin API is"
+        let hint = match (tls_error(error), error) {
+            (Some(tls), _) => tls_hint(tls),
+            (None, ureq::Error::Timeout(_)) => {
+                "something takes connections there and does not answer: is it the Admin API?"
+            }
+            // A server that speaks TLS ends what does not begin with a handshake.
+            (None, ureq::Error::Protocol(_)) if self.base.starts_with("http:") => {
+                "does it speak HTTPS? try https://"
+            }
+            (None, ureq::Error::Io(io))
+                if self.base.starts_with("http:") && was_ended(io.kind()) =>
+            {
+                "does it speak HTTPS? try https://"
+            }
+            _ => {
+                "is `dgate serve` running there? --admin or DGATE_ADMIN_API says where its Admin API is"
+            }
         };
         let cause = match error {
             ureq::Error::Io(io) => io.to_string(),
@@ -276,11 +303,45 @@ impl Api {
     }
 }
 
-fn is_tls(error: &ureq::Error) -> bool {
+fn was_ended(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        kind,
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     match error {
-        ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
-        ureq::Error::Io(io) => io.get_ref().is_some_and(|e| e.is::<rustls::Error>()),
-        _ => false,
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(io) => io.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// What to do about a handshake that fails.
+fn tls_hint(error: &rustls::Error) -> &'static str {
+    use rustls::{CertificateError as Bad, Error};
+    match error {
+        // webpki has it, and rustls no name for it.
+        Error::InvalidCertificate(Bad::Other(other))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            "the Admin API's certificate is that of an authority (CA:TRUE), which is no server's: make one with \
+             `openssl req -x509 … -addext basicConstraints=critical,CA:FALSE`, see docs/admin-api.md"
+        }
+        Error::InvalidCertificate(Bad::UnknownIssuer | Bad::BadSignature) => {
+            "--ca-cert FILE trusts a private authority, or a certificate that signed itself"
+        }
+        Error::InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "the Admin API's certificate is for other names: use one of them in --admin, or make one whose \
+             subjectAltName has this one"
+        }
+        Error::InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => {
+            "the Admin API's certificate has expired: renew it and start the gateway again"
+        }
+        Error::InvalidMessage(_) => "does it speak HTTPS? try http://",
+        _ => "does it speak HTTPS? --ca-cert FILE trusts a private certificate authority",
     }
 }
 
@@ -333,6 +394,9 @@ mod tests {
             ("http://127.0.0.1:9080/", Some("http://127.0.0.1:9080")),
             ("localhost:9080", Some("http://localhost:9080")),
             ("https://[::1]:9443/gate", Some("https://[::1]:9443/gate")),
+            ("127.0.0.1:9080/api/v1/", Some("http://127.0.0.1:9080")),
+            ("http://127.0.0.1:99999", None),
+            ("http://user:pass@127.0.0.1", None),
             ("ftp://x", None),
             ("http://", None),
             ("", None),

@@ -177,16 +177,27 @@ impl Put {
             body = json!({});
         }
         fields::set(&mut body, &self.fields)?;
-        let answer =
-            self.client
-                .connection
-                .open()?
-                .call(Method::PUT, &target.path(), Some(&body))?;
+        let api = self.client.connection.open()?;
+        // Documents count their writes; of the others the revision tells whether this one changed anything.
+        let before = match target.kind {
+            Kind::Document => Value::Null,
+            _ => api.get(&target.path())?.json().unwrap_or_default(),
+        };
+        let answer = api.call(Method::PUT, &target.path(), Some(&body))?;
         let created = answer.status == StatusCode::CREATED;
         let value = answer.json().map_err(|problem| {
             let hint = match problem.expects_another_type() {
-                true => "`name=value` is text: numbers, lists and so on are `name:=json`",
-                false => "nothing was changed",
+                true => {
+                    "`name=value` is text: numbers, lists and so on are `name:=json`".to_owned()
+                }
+                false => match self.fields.iter().find_map(|field| fields::of_file(field)) {
+                    Some(name) => format!("the text of a file is `{name}=@FILE` here"),
+                    None if problem.names_namespace() && target.kind != Kind::Namespace => {
+                        "nothing was changed; `dgate put namespace NAME` makes a namespace"
+                            .to_owned()
+                    }
+                    None => "nothing was changed".to_owned(),
+                },
             };
             problem.of(&what, hint, |error| match &file {
                 Some((name, node)) if node.at(&error.pointer).is_some() => {
@@ -196,7 +207,13 @@ impl Put {
             })
         })?;
         warn(&value);
-        let done = if created { "created" } else { "updated" };
+        let same =
+            !created && before["revision"].is_u64() && before["revision"] == value["revision"];
+        let done = match (created, same) {
+            (true, _) => "created",
+            (_, true) => "nothing to change:",
+            _ => "updated",
+        };
         // Documents are no part of revisions.
         let number = match target.kind {
             Kind::Document => "version",
@@ -260,7 +277,7 @@ fn read_one(path: &Path, kind: Kind, what: &str) -> Result<Node, Failure> {
 pub(in crate::cli) struct Delete {
     #[command(flatten)]
     one: One,
-    /// Delete a namespace with all that it holds
+    /// Delete a namespace with all that it holds, or a collection with its documents
     #[arg(long)]
     cascade: bool,
     #[command(flatten)]

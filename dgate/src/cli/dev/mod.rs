@@ -121,7 +121,7 @@ impl Dev {
         };
         let gateway = builder.build_now()?;
         let mut inherited = Inherited::of_process();
-        let listen = serve::listeners(&config, &loaded.base_dir)?;
+        let listen = serve::listeners(&config, &loaded.base_dir, loaded.source.as_deref())?;
         let server = Server::start_all(&gateway, listen, config.proxy.workers, &mut inherited)?;
         let admin = match config.admin.listen {
             Limit::Of(address) => {

@@ -3,7 +3,7 @@
 use super::record::{DocumentHead, DocumentRecord, millis};
 use super::{Ledger, LedgerError, PAGE_BYTES, layout};
 use crate::config::{Diagnostic, join, shortened};
-use crate::control::change::{DocumentOp, Emptied, precondition_on};
+use crate::control::change::{DocumentOp, Emptied, NAMED, precondition_on};
 use crate::control::{Change, Options, Rejection};
 use crate::resource::{Document, Key, Kind, Spec, State, Stored};
 use crate::store::Batch;
@@ -18,9 +18,6 @@ pub(crate) const MAX_DATA: usize = 1024 * 1024;
 
 /// How many documents that have expired a write takes away besides.
 const SWEPT: usize = 256;
-
-/// How many documents are named as the reason why something can't be deleted.
-const NAMED: usize = 10;
 
 /// A document with what is noted about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -435,7 +432,7 @@ impl<'a> Writes<'a> {
                     }
                     Err(error) => failed = Some(error),
                 }
-                failed.is_none() && (emptied.cascade || living < NAMED)
+                failed.is_none() && (emptied.cascade || living <= NAMED)
             })?;
         if let Some(error) = failed {
             return Err(LedgerError::from(error).into());

@@ -49,7 +49,8 @@ impl Served {
         let chain = certificates(cert).map_err(TlsError::Certificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
             TlsError::Key(
-                "holds no PEM private key: it begins with `-----BEGIN PRIVATE KEY-----`".to_owned(),
+                "holds no PEM private key: one begins with `-----BEGIN PRIVATE KEY-----`"
+                    .to_owned(),
             )
         })?;
         Self::of(chain, key)
@@ -173,7 +174,7 @@ fn config(
 /// The certificates of a PEM text, at least one.
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     const HOLDS_NONE: &str =
-        "holds no PEM certificate: it begins with `-----BEGIN CERTIFICATE-----`";
+        "holds no PEM certificate: one begins with `-----BEGIN CERTIFICATE-----`";
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),

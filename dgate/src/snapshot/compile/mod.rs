@@ -56,6 +56,8 @@ pub struct Compiler {
 pub struct Problem {
     /// Whose fault it is.
     pub key: Key,
+    /// Who else is part of it: of a conflict the other one, which may be the one that is new.
+    pub other: Option<Key>,
     /// JSON pointer within the resource.
     pub pointer: String,
     /// What is wrong.
@@ -257,6 +259,7 @@ impl Run<'_> {
     ) {
         self.problems.push(Problem {
             key: key.clone(),
+            other: None,
             pointer: pointer.into(),
             detail: detail.into(),
             kind,
@@ -266,6 +269,14 @@ impl Run<'_> {
 
     fn invalid(&mut self, key: &Key, pointer: impl Into<String>, detail: impl Into<String>) {
         self.problem(key, pointer, detail, ProblemKind::Invalid);
+    }
+
+    /// Two that exclude each other by what is at `pointer` in both.
+    fn conflict(&mut self, key: &Key, other: Key, pointer: &str, detail: String) {
+        self.problem(key, pointer, detail, ProblemKind::Conflict);
+        if let Some(problem) = self.problems.last_mut() {
+            problem.other = Some(other);
+        }
     }
 
     /// The namespace of a resource. One that is missing is a problem, and an empty one stands in for it, so that

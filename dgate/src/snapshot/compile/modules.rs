@@ -94,6 +94,7 @@ impl Run<'_> {
                 for fault in faults {
                     self.problems.push(super::Problem {
                         key: key(&fault),
+                        other: None,
                         pointer: "/source".to_owned(),
                         detail: place(&fault),
                         kind: super::ProblemKind::Invalid,

@@ -81,6 +81,11 @@ impl Route {
     }
 }
 
+/// What the plugins that stand on a route are told of their place.
+fn setup_of(route: &Key) -> Setup {
+    Setup::new(&*route.namespace, format!("route/{}", route.name))
+}
+
 impl Run<'_> {
     pub(super) fn route(
         &mut self,
@@ -90,33 +95,30 @@ impl Run<'_> {
         global: &[Plugged],
     ) -> Option<Arc<Route>> {
         let namespace = self.namespace_of(key);
-        let service = match &spec.service {
-            Some(name) => {
-                let found = self
-                    .state
-                    .get(&Key::new(Kind::Service, &*key.namespace, &**name))
-                    .cloned();
-                if found.is_none() {
-                    self.invalid(
-                        key,
-                        "/service",
-                        format!(
-                            "service `{name}` does not exist in namespace `{}`",
-                            key.namespace
-                        ),
-                    );
-                    return None;
-                }
-                found
+        let mut complete = true;
+        let mut service = None;
+        if let Some(name) = &spec.service {
+            let named = Key::new(Kind::Service, &*key.namespace, &**name);
+            service = self.state.get(&named).cloned();
+            if service.is_none() {
+                complete = false;
+                let namespace = &key.namespace;
+                let detail = format!("service `{name}` does not exist in namespace `{namespace}`");
+                self.invalid(key, "/service", detail);
             }
-            None => None,
+        }
+        let modules = self.listed(key, spec);
+        let Some(modules) = modules.filter(|_| complete) else {
+            // What else is wrong is told at the same time.
+            self.plugins(Some(key), &spec.plugins, &setup_of(key));
+            return None;
         };
         let inputs = Inputs {
             route: stored.clone(),
             namespace,
             fallback: service.as_ref().and_then(|s| self.fallback_of(key, s)),
             service,
-            modules: self.listed(key, spec)?,
+            modules,
             secrets: Vec::new(),
             consumers: None,
         };
@@ -232,29 +234,33 @@ impl Run<'_> {
             &namespace.plugins,
             &Setup::new(ns, ""),
         ));
-        let mut upstream = None;
-        if let Some(Spec::Service(service)) = inputs.service.as_ref().map(|s| &s.spec) {
+        let service = match inputs.service.as_ref().map(|s| &s.spec) {
+            Some(Spec::Service(service)) => Some(service),
+            _ => None,
+        };
+        if let Some(service) = service {
             let at = Setup::new(ns, format!("service/{}", service.name));
             plugins.extend(self.plugins(
                 Some(&Key::new(Kind::Service, ns, &*service.name)),
                 &service.plugins,
                 &at,
             ));
-            // Absent when the service itself does not compile: said there.
-            upstream = Some(
-                self.kept
-                    .services
-                    .get(ns)?
-                    .get(&service.name)?
-                    .upstream
-                    .clone(),
-            );
         }
-        plugins.extend(self.plugins(
-            Some(key),
-            &spec.plugins,
-            &Setup::new(ns, format!("route/{}", spec.name)),
-        ));
+        plugins.extend(self.plugins(Some(key), &spec.plugins, &setup_of(key)));
+        let upstream = match service {
+            // Absent when the service itself does not compile: said there.
+            Some(service) => {
+                let kept = self.kept.services.get(ns)?.get(&service.name)?;
+                Some(kept.upstream.clone())
+            }
+            None => None,
+        };
+        // One that can't be made ready might have been the one that answers.
+        let of_service = service.map_or(0, |service| service.plugins.len());
+        let declared = namespace.plugins.len() + of_service + spec.plugins.len();
+        if plugins.len() < self.compiler.globals.plugins.len() + declared {
+            return None;
+        }
         self.check_named_consumers(key, spec, inputs, &plugins);
         let handled = plugins
             .iter()

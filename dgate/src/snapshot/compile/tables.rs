@@ -4,7 +4,7 @@ use super::super::domain::{DomainPattern, DomainTable};
 use super::super::matcher::Matchers;
 use super::super::router::{Entry, Methods, Pattern, Router};
 use super::super::{Route, Site, Table};
-use super::{Declared, ProblemKind, Run};
+use super::{Declared, Run};
 use crate::config::join;
 use crate::resource::{self, Key, Kind, Spec};
 use std::sync::Arc;
@@ -60,8 +60,9 @@ impl Run<'_> {
             }
             Err(conflicts) => {
                 for conflict in conflicts {
-                    let key = Key::new(Kind::Route, namespace, &*conflict.name);
-                    self.problem(&key, "/paths", conflict.to_string(), ProblemKind::Conflict);
+                    let key = |name: &str| Key::new(Kind::Route, namespace, name);
+                    let (key, other) = (key(&conflict.name), key(&conflict.other_name));
+                    self.conflict(&key, other, "/paths", conflict.to_string());
                 }
             }
         }
@@ -165,17 +166,12 @@ impl Run<'_> {
         DomainTable::build(entries)
             .map_err(|conflicts| {
                 for conflict in conflicts {
-                    let (namespace, name) = conflict
-                        .second
-                        .split_once('/')
-                        .unwrap_or(("", &conflict.second));
-                    let key = Key::new(Kind::Domain, namespace, name);
-                    self.problem(
-                        &key,
-                        "/patterns",
-                        conflict.to_string(),
-                        ProblemKind::Conflict,
-                    );
+                    let key = |path: &str| {
+                        let (namespace, name) = path.split_once('/').unwrap_or(("", path));
+                        Key::new(Kind::Domain, namespace, name)
+                    };
+                    let (key, other) = (key(&conflict.second), key(&conflict.first));
+                    self.conflict(&key, other, "/patterns", conflict.to_string());
                 }
             })
             .ok()

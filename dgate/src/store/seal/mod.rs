@@ -262,6 +262,9 @@ pub enum SealError {
         /// Those that are here.
         known: String,
     },
+    /// A backup that is cut short, or whose letters were changed.
+    #[error("the backup is incomplete or damaged, or of a later release")]
+    Incomplete,
     /// No sealed value, or one of a later release.
     #[error("not a sealed value of a form that this release knows")]
     NotSealed,
@@ -272,6 +275,6 @@ pub enum SealError {
         aad: String,
     },
     /// A backup does not open.
-    #[error("wrong passphrase, or the backup was changed")]
+    #[error("wrong passphrase, or the backup is incomplete or damaged")]
     Passphrase,
 }

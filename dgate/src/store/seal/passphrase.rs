@@ -43,7 +43,8 @@ pub fn is_backup(text: &[u8]) -> bool {
 /// Opens a backup; white space around it is ignored.
 ///
 /// # Errors
-/// [`SealError::Passphrase`] when it does not open, [`SealError::NotSealed`] when it is no backup.
+/// [`SealError::Passphrase`] when it does not open, [`SealError::Incomplete`] when it begins as a backup does and is
+/// none, [`SealError::NotSealed`] when it does not.
 pub fn open_with_passphrase(
     passphrase: &[u8],
     text: &str,
@@ -62,8 +63,12 @@ pub fn open_with_passphrase(
         let bounded = work.iter().zip(MOST_WORK).all(|(work, most)| *work <= most);
         bounded.then_some((head, data, salt, work))
     };
-    let (head, data, salt, work) = parts().ok_or(SealError::NotSealed)?;
-    let key = key(passphrase, &salt, work).ok_or(SealError::NotSealed)?;
+    let broken = || match is_backup(text.as_bytes()) {
+        true => SealError::Incomplete,
+        false => SealError::NotSealed,
+    };
+    let (head, data, salt, work) = parts().ok_or_else(broken)?;
+    let key = key(passphrase, &salt, work).ok_or_else(broken)?;
     open_with(&key, head, data).ok_or(SealError::Passphrase)
 }
 

@@ -175,7 +175,11 @@ fn a_backup_opens_with_its_passphrase_only() {
     let greedy = text.replace("64-3-4", "4294967295-3-4");
     assert!(matches!(
         open(b"correct horse", &greedy),
-        Err(SealError::NotSealed)
+        Err(SealError::Incomplete)
+    ));
+    assert!(matches!(
+        open(b"correct horse", &text[..40]),
+        Err(SealError::Incomplete)
     ));
     assert!(matches!(
         open(b"x", "revision: 1"),

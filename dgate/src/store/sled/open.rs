@@ -5,7 +5,7 @@ use super::space::{MARGIN, Space};
 use super::{engine, guarded};
 use crate::store::StoreError;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -233,17 +233,28 @@ fn lock(
     options.create(true).truncate(false).read(true).write(true);
     let opened = options.mode(0o600).open(&file);
     let mut lock = opened.map_err(|error| io_error(path, error, space))?;
+    let holder = |mut lock: &File| {
+        let mut text = String::new();
+        let read = lock.rewind().and_then(|()| lock.read_to_string(&mut text));
+        read.ok().map(|_| text).filter(|text| !text.is_empty())
+    };
+    let mut told = false;
     loop {
         match lock.try_lock() {
             Ok(()) => break,
             Err(TryLockError::WouldBlock) if started.elapsed() < timeout => {
+                if !told {
+                    told = true;
+                    let holder = holder(&lock);
+                    let holder = holder.as_deref().unwrap_or("another process");
+                    tracing::info!(limit = ?timeout, "waiting for {holder} to leave {}", path.display());
+                }
                 std::thread::sleep(POLL.min(timeout));
             }
             Err(TryLockError::WouldBlock) => {
-                let holder = io::read_to_string(&lock).ok();
                 return Err(StoreError::Locked {
                     path: path.into(),
-                    holder: holder.filter(|text| !text.is_empty()),
+                    holder: holder(&lock),
                     waited: timeout,
                 });
             }
@@ -253,6 +264,7 @@ fn lock(
     // For the message of whoever waits; the lock holds without it.
     let _ = lock
         .set_len(0)
+        .and_then(|()| lock.rewind())
         .and_then(|()| write!(lock, "process {}", std::process::id()));
     Ok(lock)
 }
