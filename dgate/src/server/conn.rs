@@ -85,7 +85,7 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// One exchange. Dropped when the client goes away.
     type Future: Future<Output = Response<Self::Body>> + Send + 'static;
 
-    /// Answers a request. Its first act should be [`check_limits`].
+    /// Answers a request. Its first act should be [`check_limits`](super::check_limits).
     fn call(&self, conn: &Arc<ConnInfo>, req: Request<Upload>) -> Self::Future;
 
     /// The complete problem+json text for a request that no handler sees: what hyper refuses (400,
