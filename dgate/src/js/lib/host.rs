@@ -34,7 +34,13 @@ pub(super) fn pair<'js>(
 fn sleep<'js>(ctx: Ctx<'js>, milliseconds: f64) -> Result<Array<'js>> {
     let vm = vm(&ctx)?;
     let call = vm.call(&ctx, "a timer")?;
-    let wait = Duration::from_secs_f64(milliseconds.clamp(0.0, LONGEST) / 1000.0);
+    // No number is none to wait for, too.
+    let bounded = if milliseconds > 0.0 {
+        milliseconds.min(LONGEST)
+    } else {
+        0.0
+    };
+    let wait = Duration::from_secs_f64(bounded / 1000.0);
     let work = async move {
         // At least one turn of the loop, as timers of 0 have everywhere.
         if wait.is_zero() {
