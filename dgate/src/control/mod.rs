@@ -7,13 +7,16 @@ mod ledger;
 mod modules;
 #[cfg(feature = "seal")]
 pub(crate) mod passwords;
+mod plan;
+mod rejection;
 mod rollback;
 
-pub use change::{Applied, Change, ChangeSet, Op, Options, Rejection};
+pub use change::{Applied, Change, ChangeSet, Op, Options};
 pub use ledger::{Changed, Codec, Ledger, LedgerError, Revision, Unreadable};
 pub(crate) use ledger::{Declaration, DocumentPage, DocumentQuery, PAGE_BYTES, StoredDocument};
 #[cfg(feature = "js")]
 pub(crate) use modules::Reached;
+pub use rejection::Rejection;
 
 use crate::resource::{Key, Kind, State};
 use crate::snapshot::{Compiler, Globals, Snapshot};

@@ -1,7 +1,7 @@
 //! What modules reach of the control plane: documents for `dgate/state`, secrets for `dgate/secrets`.
 
-use super::change::{Applied, ChangeSet, Options, Rejection};
 use super::ledger::{DocumentQuery, Ledger, LedgerError, MAX_DATA, StoredDocument};
+use super::{Applied, ChangeSet, Options, Rejection};
 use crate::js::{self, Page, Query, SecretStore, StateStore, StoreError};
 use crate::resource::{self, Key, Kind, Spec, Visibility};
 use async_trait::async_trait;

@@ -45,7 +45,8 @@ use super::{
     call::Calls,
     drain::{Guard, Level},
     info::{ConnInfo, ConnLimits},
-    io::{self, Begin, Farewell, Phase, Wire},
+    io::{Begin, Farewell, Phase, Wire},
+    refusal,
     upload::Upload,
 };
 
@@ -403,7 +404,7 @@ where
     }
 
     fn refusal(&self, calls: &Calls<H>, status: StatusCode, head: &[u8]) -> Bytes {
-        io::refusal(
+        refusal::whole(
             status,
             &calls.handler.refusal(status),
             head.starts_with(b"HEAD "),

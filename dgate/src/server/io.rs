@@ -19,7 +19,6 @@ use std::{
         atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{Buf, Bytes};
@@ -30,6 +29,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::info::ConnInfo;
+use super::refusal;
 
 /// What an HTTP/2 client with prior knowledge sends first (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -37,8 +37,6 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 2048;
 /// How much of an upload that nobody wants is discarded so that the client reads its answer.
 const LINGER_BYTES: usize = 1024 * 1024;
-/// hyper's own answer has a status line, `connection`, `content-length: 0` and `date`.
-const REFUSAL_MAX: usize = 256;
 
 /// Where an HTTP/1 connection stands. The numbers matter: `Call + 1 = Answer`, `Answer + 1 = Done`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,7 +341,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             ready!(self.poll_early(cx))?;
         } else if phase <= Phase::Head as u8
             && first.len() == total
-            && let Some(status) = own_refusal(first)
+            && let Some(status) = refusal::of_hyper(first)
         {
             self.refused = Some(status);
             return Poll::Ready(Ok(Some(total)));
@@ -536,49 +534,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Farewell<S> {
     }
 }
 
-/// A whole answer for a request that no handler sees.
-pub(super) fn refusal(status: StatusCode, body: &[u8], head_only: bool) -> Bytes {
-    let reason = status.canonical_reason().unwrap_or("Error");
-    let mut answer = format!(
-        "HTTP/1.1 {} {reason}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\n\
-         connection: close\r\ndate: {}\r\n\r\n",
-        status.as_u16(),
-        body.len(),
-        date(SystemTime::now()),
-    )
-    .into_bytes();
-    if !head_only {
-        answer.extend_from_slice(body);
-    }
-    answer.into()
-}
-
-/// IMF-fixdate (RFC 9110 §5.6.7). Only refusals need one here; hyper dates the others.
-fn date(now: SystemTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = [
-        "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec", "Jan", "Feb",
-    ];
-    let secs = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let (days, time) = (secs / 86_400, secs % 86_400);
-    // days to a civil date in years that begin in March, so that the leap day is the last
-    let shifted = days + 719_468;
-    let (era, doe) = (shifted / 146_097, shifted % 146_097);
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let month = (5 * doy + 2) / 153;
-    let day = doy - (153 * month + 2) / 5 + 1;
-    let year = yoe + era * 400 + u64::from(month >= 10);
-    format!(
-        "{}, {day:02} {} {year} {:02}:{:02}:{:02} GMT",
-        DAYS[(days % 7) as usize],
-        MONTHS[month as usize],
-        time / 3600,
-        time / 60 % 60,
-        time % 60
-    )
-}
-
 /// The protocol of a connection that began with `bytes`; `None` when more are needed.
 fn protocol(bytes: &[u8], expect: Expect) -> Option<Begin> {
     match expect {
@@ -591,48 +546,9 @@ fn protocol(bytes: &[u8], expect: Expect) -> Option<Begin> {
     }
 }
 
-/// The status of `written`, if it is nothing but one empty error answer.
-fn own_refusal(written: &[u8]) -> Option<StatusCode> {
-    if !written.starts_with(b"HTTP/1.") || written.len() > REFUSAL_MAX {
-        return None;
-    }
-    let head = written.strip_suffix(b"\r\n\r\n")?;
-    if head.windows(4).any(|w| w == b"\r\n\r\n") {
-        return None;
-    }
-    let status = StatusCode::from_bytes(written.get(9..12)?).ok()?;
-    (status.is_client_error() || status.is_server_error()).then_some(status)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    #[test]
-    fn dates_are_imf_fixdates() {
-        let at = |secs| date(UNIX_EPOCH + Duration::from_secs(secs));
-        assert_eq!(at(0), "Thu, 01 Jan 1970 00:00:00 GMT");
-        assert_eq!(at(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
-        assert_eq!(at(951_782_400), "Tue, 29 Feb 2000 00:00:00 GMT");
-        assert_eq!(at(4_102_444_799), "Thu, 31 Dec 2099 23:59:59 GMT");
-    }
-
-    #[test]
-    fn only_a_lone_error_head_is_a_refusal() {
-        let own = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
-        assert_eq!(
-            own_refusal(own),
-            Some(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)
-        );
-        assert_eq!(own_refusal(b"HTTP/1.1 200 OK\r\n\r\n"), None);
-        assert_eq!(own_refusal(&[own.as_slice(), own].concat()), None);
-        assert_eq!(
-            own_refusal(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\n\r\nno"),
-            None
-        );
-    }
 
     #[test]
     fn the_preface_decides_as_soon_as_it_can() {

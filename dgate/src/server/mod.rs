@@ -8,6 +8,7 @@ mod info;
 mod inherited;
 mod io;
 mod listener;
+mod refusal;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]

@@ -2,7 +2,7 @@
 
 use super::documents::Writes;
 use super::{Ledger, Revision, layout, to_bytes};
-use crate::control::change::Planned;
+use crate::control::plan::Planned;
 use crate::control::{Applied, ChangeSet, Options, Rejection};
 use crate::resource::State;
 use crate::store::Batch;

@@ -3,7 +3,8 @@
 use super::record::{DocumentHead, DocumentRecord, millis};
 use super::{Ledger, LedgerError, PAGE_BYTES, layout};
 use crate::config::{Diagnostic, join, shortened};
-use crate::control::change::{DocumentOp, Emptied, NAMED, precondition_on};
+use crate::control::change::NAMED;
+use crate::control::plan::{DocumentOp, Emptied, precondition_on};
 use crate::control::{Change, Options, Rejection};
 use crate::resource::{Document, Key, Kind, Spec, State, Stored};
 use crate::store::Batch;

@@ -15,7 +15,8 @@ pub(crate) use record::Declaration;
 pub use record::{Codec, Unreadable};
 pub use revisions::{Changed, Revision};
 
-use super::change::{ChangeSet, Options, plan};
+use super::change::{ChangeSet, Options};
+use super::plan::plan;
 use super::{Applied, Rejection};
 use crate::resource::{DigestKey, Key, State, Stored};
 use crate::store::{Batch, MemoryStore, Store, StoreError};
